@@ -1,0 +1,59 @@
+"""The baselines: fixed structures that every study trains first, with the same budget.
+
+A search that does not beat them should be seen not to.
+"""
+
+from collections.abc import Callable
+
+from space.cost import BackboneShape
+from space.roles import SUBLAYER_ROLES
+from space.search_space import FloatRange, Learning, SearchSpace
+from space.spec import Adapter, AdapterSpec
+
+LORA_RANK = 8
+LORA_ROLES = ("query", "value")
+BOTTLENECK_RANK = 16
+
+DEFAULT_LEARNING_RATE = 3e-3
+
+
+def _head_only(shape: BackboneShape, space: SearchSpace) -> AdapterSpec:
+    return AdapterSpec(depth=shape.n_layers, pooling=space.pooling[0])
+
+
+def _lora_all(shape: BackboneShape, space: SearchSpace) -> AdapterSpec:
+    adapters = (
+        Adapter(layer=layer, role=role, kind="lora", rank=LORA_RANK, alpha=space.alpha)
+        for layer in range(shape.n_layers)
+        for role in LORA_ROLES
+    )
+    return AdapterSpec(depth=shape.n_layers, pooling=space.pooling[0], adapters=tuple(adapters))
+
+
+def _bottleneck_all(shape: BackboneShape, space: SearchSpace) -> AdapterSpec:
+    adapters = (
+        Adapter(layer=layer, role=role, kind="bottleneck", rank=BOTTLENECK_RANK)
+        for layer in range(shape.n_layers)
+        for role in SUBLAYER_ROLES
+    )
+    return AdapterSpec(depth=shape.n_layers, pooling=space.pooling[0], adapters=tuple(adapters))
+
+
+BASELINES: dict[str, Callable[[BackboneShape, SearchSpace], AdapterSpec]] = {
+    "head_only": _head_only,
+    "lora_all": _lora_all,
+    "bottleneck_all": _bottleneck_all,
+}
+"""Baselines by name: a head on the frozen backbone; LoRA of rank 8 on query and value in all
+layers; bottleneck adapters in all layers."""
+
+
+def baseline_learning(spec: AdapterSpec, space: SearchSpace) -> Learning:
+    """Return how a baseline is trained: at a usual rate, moved into the study's range."""
+    rate = space.learning_rate
+    if isinstance(rate, FloatRange):
+        rate = min(max(DEFAULT_LEARNING_RATE, rate.low), rate.high)
+    return Learning(
+        learning_rate=rate if spec.adapters else None,
+        head_learning_rate=space.head_learning_rate,
+    )

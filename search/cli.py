@@ -1,0 +1,185 @@
+"""The command line. Heavy libraries are imported by the command that needs them, so that help
+and errors come at once."""
+
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+import search
+import space
+import trainers
+from space.errors import UserError
+
+OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+_STUDY = click.argument("study_file", metavar="STUDY.yaml", type=click.Path(path_type=Path))
+_SET = click.option(
+    "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a key of the file."
+)
+
+
+def _command(function: Callable[..., int | None]) -> Callable[..., None]:
+    """Turn what a command returns or raises into an exit status and a message for people."""
+
+    @wraps(function)
+    def wrapped(**arguments: Any) -> None:
+        try:
+            _check_one_place()
+            _quiet()
+            sys.exit(function(**arguments) or OK)
+        except UserError as error:
+            for problem in error.problems:
+                click.echo(f"paradapt: {problem}", err=True)
+            sys.exit(WRONG_INPUT)
+        except KeyboardInterrupt:
+            click.echo("\nparadapt: interrupted.", err=True)
+            sys.exit(INTERRUPTED)
+        except OSError as error:
+            # A full disk, a lost permission: the state is kept, and a traceback helps nobody.
+            click.echo(f"paradapt: {error}. What was done so far is kept.", err=True)
+            sys.exit(FAILED)
+
+    return wrapped
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="paradapt")
+def main() -> None:
+    """Search adapter structures for a frozen backbone: accuracy against compute."""
+
+
+@main.command("search")
+@_STUDY
+@click.option("--trials", type=click.IntRange(min=1), help="Overrides budget.trials.")
+@click.option("--workers", type=click.IntRange(min=1), help="Overrides workers.")
+@_SET
+@_command
+def search_command(
+    study_file: Path, trials: int | None, workers: int | None, overrides: Sequence[str]
+) -> int:
+    """Run a study, or go on with it."""
+    numbers = {"budget.trials": trials, "workers": workers}
+    extra = [f"{key}={value}" for key, value in numbers.items() if value is not None]
+    study = _load(study_file, [*overrides, *extra])
+    click.echo(f"Study {study.name!r} of {study_file}; loading the libraries ...", err=True)
+    from search.run import search as run_search
+
+    return run_search(study, study_file, click.echo)
+
+
+@main.command("status")
+@_STUDY
+@_SET
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@_command
+def status_command(study_file: Path, overrides: Sequence[str], as_json: bool) -> None:
+    """Show what a study has so far, also while it runs."""
+    study = _load(study_file, overrides)
+    from search.status import status_as_json, status_in_words
+    from search.store import load_study
+
+    stored = load_study(study)
+    if as_json:
+        click.echo(json.dumps(status_as_json(stored, study), indent=2))
+    else:
+        click.echo(status_in_words(stored, study))
+
+
+@main.command("ui")
+@_STUDY
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+@_SET
+@_command
+def ui_command(study_file: Path, port: int, overrides: Sequence[str]) -> None:
+    """Open MLflow's pages of a study, on this machine only."""
+    study = _load(study_file, overrides)
+    from search.ui import serve_ui
+
+    serve_ui(study.tracking, study.name, click.echo, port=port)
+
+
+@main.command("export")
+@_STUDY
+@click.option(
+    "--select",
+    "choice",
+    required=True,
+    metavar="POINT",
+    help="knee, the name of an objective, trial:N, or a bound such as 'inference_gflops<=0.2'.",
+)
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="New folder.")
+@click.option("--format", "form", type=click.Choice(["bundle"]), default="bundle")
+@_SET
+@_command
+def export_command(
+    study_file: Path, choice: str, output: Path, form: str, overrides: Sequence[str]
+) -> None:
+    """Write a point of the front, trained, to a folder."""
+    study = _load(study_file, overrides)
+    from search.export import export_study
+
+    trial, structure = export_study(study, study_file, choice, output)
+    click.echo(f"Trial {trial} ({structure}) is in {output}.")
+
+
+@main.command("predict")
+@click.argument("bundle", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--input", "source", required=True, type=click.Path(path_type=Path))
+@click.option("--output", "target", required=True, type=click.Path(path_type=Path))
+@click.option("--text", help="Column of the texts, where it is not the study's.")
+@_command
+def predict_command(bundle: Path, source: Path, target: Path, text: str | None) -> None:
+    """Label the rows of a file with an exported structure."""
+    from tqdm import tqdm
+
+    from trainers.bundle import load
+    from trainers.predict import predict_file
+
+    loaded = load(bundle)
+    with tqdm(unit=" rows", disable=not sys.stderr.isatty()) as bar:
+        n_rows = predict_file(
+            loaded, source, target, text=text, told=lambda n_done: _move(bar, n_done)
+        )
+    click.echo(f"{n_rows} rows are in {target}.")
+
+
+def _move(bar: Any, n_done: int) -> None:
+    bar.update(n_done - bar.n)
+
+
+def _load(study_file: Path, overrides: Sequence[str]) -> Any:
+    from search.study_file import load_study_file
+
+    return load_study_file(study_file, overrides)
+
+
+def _check_one_place() -> None:
+    """Refuse to run where a user's own folder `space`, `search` or `trainers` hides ours."""
+    places = {
+        package.__name__: Path(package.__file__ or "").resolve().parent.parent
+        for package in (search, space, trainers)
+    }
+    if len(set(places.values())) > 1:
+        found = ", ".join(f"{name} in {place}" for name, place in places.items())
+        raise UserError(
+            f"The packages search, space and trainers come from different places ({found}): a"
+            " folder of yours has the name of one of them. Run the command from another folder."
+        )
+
+
+def _quiet() -> None:
+    """Keep the libraries' own chatter off the user's terminal; our messages say what matters."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    for name in ("optuna", "lightning.pytorch", "lightning.fabric", "alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")

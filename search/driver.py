@@ -1,0 +1,148 @@
+"""The loop of a study: one trial after the other until the budget is spent."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import optuna
+from optuna.trial import TrialState
+
+from search.baselines import BASELINES, baseline_learning
+from search.context import StudyContext
+from search.ending import End, finish, was_trained
+from search.samplers import make_sampler
+from search.store import recover
+from search.trial import Planned, run_trial
+
+MAX_UNTRAINED = 200
+"""Proposals in a row that need no training (equal, or out of bounds) before a study ends."""
+
+
+class Interrupted(Exception):
+    """The user asked to stop; everything is kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observer:
+    """Who is told what happens; both must return soon."""
+
+    tick: Callable[[int, int, int], None]
+    """(trial, steps done, steps in all), after every step."""
+    ended: Callable[[optuna.Study, int, End], None]
+    """(study, trial, end), after every trial."""
+
+
+def run_study(context: StudyContext, stored: optuna.Study, observer: Observer) -> str:
+    """Run trials until the budget is spent; return why it ended, in words.
+
+    Raises:
+        Interrupted: by Ctrl-C or SIGTERM; the running trial is put in line again.
+    """
+    budget = context.study.budget
+    deadline = time.monotonic() + 60 * budget.minutes if budget.minutes else float("inf")
+    recover(stored, context.study.objective_names)
+    n_untrained = 0
+    with _interruptible() as stopping:
+        while n_trained(stored) < budget.trials:
+            if time.monotonic() > deadline:
+                return f"the {budget.minutes:g} minutes of the budget are spent"
+            if n_untrained == MAX_UNTRAINED:
+                return (
+                    f"the last {MAX_UNTRAINED} structures proposed were known already or out of"
+                    " bounds: the space holds no more"
+                )
+            end = _one_trial(context, stored, observer, stopping)
+            n_untrained = n_untrained + 1 if _untrained(end) else 0
+    return f"all {budget.trials} trials of the budget are trained"
+
+
+def n_trained(stored: optuna.Study) -> int:
+    """Return how many trials count against the budget."""
+    return sum(was_trained(trial) for trial in stored.get_trials(deepcopy=False))
+
+
+def _untrained(end: End) -> bool:
+    return end.twin is not None or (end.kind == "infeasible" and not end.history)
+
+
+def _one_trial(
+    context: StudyContext,
+    stored: optuna.Study,
+    observer: Observer,
+    stopping: Callable[[], bool],
+) -> End:
+    trial, planned = next_trial(context, stored)
+
+    def tick(n_done: int, n_steps: int) -> None:
+        observer.tick(trial.number, n_done, n_steps)
+        if stopping():
+            raise Interrupted
+
+    try:
+        if stopping():
+            raise Interrupted
+        end = run_trial(context, trial, planned, tick)
+    except (Interrupted, KeyboardInterrupt, SystemExit, OSError):
+        # No fault of the structure: the trial is put in line again.
+        recover(stored, context.study.objective_names)
+        raise
+    except Exception as error:
+        # A fault of ours, or of this structure: it must not bar the way of the next run.
+        finish(context, trial, End(kind="failed", reason=f"{type(error).__name__}: {error}"))
+        raise
+    observer.ended(stored, trial.number, end)
+    return end
+
+
+def next_trial(context: StudyContext, stored: optuna.Study) -> tuple[optuna.Trial, Planned | None]:
+    """Ask for the next trial: one in line, else a missing baseline, else what is sampled."""
+    trials = stored.get_trials(deepcopy=False)
+    stored.sampler = make_sampler(context.study.sampler, context.study.seed, len(trials))
+    planned, name = None, None
+    if not any(trial.state == TrialState.WAITING for trial in trials):
+        name = next((name for name in context.study.baselines if not _begun(name, stored)), None)
+    if name is not None:
+        spec = BASELINES[name](context.backbone.shape, context.space)
+        planned = Planned(spec=spec, learning=baseline_learning(spec, context.space))
+        params = context.space.params_for(planned.spec, planned.learning)
+        if params is not None:
+            # Inside the space: with its parameters known, the sampler learns from it too.
+            stored.enqueue_trial(params, user_attrs={"baseline": name})
+            return stored.ask(), None
+    trial = stored.ask()
+    if name is not None:
+        trial.set_user_attr("baseline", name)
+    return trial, planned
+
+
+def _begun(baseline: str, stored: optuna.Study) -> bool:
+    return any(
+        trial.user_attrs.get("baseline") == baseline
+        and trial.user_attrs.get("end") != "interrupted"
+        for trial in stored.get_trials(deepcopy=False)
+    )
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into a wish that is looked at between two steps.
+
+    A write to the storage is thus never cut in two. A second one ends the process at once.
+    """
+    wished: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        wished.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield lambda: bool(wished)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

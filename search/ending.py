@@ -1,0 +1,113 @@
+"""How a trial ends, and how its end is written to the storage.
+
+Complete, pruned, failed, infeasible and interrupted are different ends; none is disguised as
+another.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from search.context import StudyContext
+from space.search_space import Learning
+from space.spec import AdapterSpec
+from trainers.fit import EpochReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """How a trial ended and what it gave."""
+
+    kind: str
+    """complete, pruned, failed, infeasible (interrupted is written by search/store.py)."""
+    reason: str = ""
+    """In words, for all ends but complete."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    history: Sequence[EpochReport] = ()
+    twin: FrozenTrial | None = None
+    """The earlier, equal trial whose end this is."""
+
+    @classmethod
+    def pruned(
+        cls, trial: optuna.Trial, metrics: Mapping[str, float], history: Sequence[EpochReport]
+    ) -> "End":
+        """Return the end of a trial that the pruner stopped; its reason stands in the trial."""
+        reason = str(trial.user_attrs["reason"])
+        return cls(kind="pruned", reason=reason, metrics=metrics, history=history)
+
+    @classmethod
+    def same_as(cls, twin: FrozenTrial) -> "End":
+        """Return the end of an equal trial that was trained before."""
+        return cls(
+            kind=twin.user_attrs["end"],
+            reason=twin.user_attrs.get("reason", ""),
+            metrics=twin.user_attrs.get("metrics", {}),
+            twin=twin,
+        )
+
+
+def note_structure(trial: optuna.Trial, spec: AdapterSpec, learning: Learning) -> None:
+    """Write the structure to the trial before anything is done with it."""
+    trial.set_user_attr("spec", spec.to_json())
+    trial.set_user_attr("learning", asdict(learning))
+
+
+def finish(context: StudyContext, trial: optuna.Trial, end: End) -> End:
+    """Write the end to the storage and tell Optuna.
+
+    The attributes come first: if the process dies between, the next run tells the rest.
+    """
+    attributes: dict[str, Any] = {"metrics": dict(end.metrics), "end": end.kind}
+    if end.history:
+        attributes["history"] = [epoch.to_dict() for epoch in end.history]
+    if end.reason:
+        attributes["reason"] = end.reason
+    if end.twin is not None:
+        attributes["same_as"] = end.twin.number
+        for name, value in end.twin.constraints.items():
+            if name not in trial.constraints:
+                trial.set_constraint(name, value)
+    for name in sorted(attributes, key=lambda name: name == "end"):  # the end is written last
+        trial.set_user_attr(name, attributes[name])
+    trained = end.kind == "complete" or (end.kind == "infeasible" and _has_objectives(context, end))
+    if trained:
+        values = [end.metrics[name] for name in context.study.objective_names]
+        trial.study.tell(trial, values)
+    else:
+        state = TrialState.FAIL if end.kind == "failed" else TrialState.PRUNED
+        trial.study.tell(trial, state=state)
+    return end
+
+
+def _has_objectives(context: StudyContext, end: End) -> bool:
+    values = [end.metrics.get(name, math.nan) for name in context.study.objective_names]
+    return all(math.isfinite(value) for value in values)
+
+
+def twin_of(trial: optuna.Trial) -> FrozenTrial | None:
+    """Return the earlier trial of equal structure and learning that was trained, if any.
+
+    One that failed is no twin: it may have failed for want of memory at the time.
+    """
+    own = (trial.user_attrs["spec"], trial.user_attrs["learning"])
+    for other in trial.study.get_trials(deepcopy=False):
+        attributes = other.user_attrs
+        if other.number == trial.number or "same_as" in attributes or not was_trained(other):
+            continue
+        if attributes["end"] != "failed" and own == (attributes["spec"], attributes["learning"]):
+            return other
+    return None
+
+
+def was_trained(trial: FrozenTrial) -> bool:
+    """Whether training was spent on this trial: it counts against the budget."""
+    end = trial.user_attrs.get("end")
+    if not trial.state.is_finished() or "same_as" in trial.user_attrs:
+        return False
+    return end in ("complete", "pruned", "failed") or (
+        end == "infeasible" and "history" in trial.user_attrs
+    )

@@ -1,0 +1,96 @@
+"""The tables that a terminal shows, and numbers in the reader's units."""
+
+from collections.abc import Sequence
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+
+from search.ending import was_trained
+from search.front import knee, pareto_front, structure
+
+
+def number_in_words(name: str, value: float) -> str:
+    """Return a metric's value as people read it: 74.8 %, 0.412, 123,456."""
+    if name in ("accuracy", "macro_f1", "latency_ratio"):
+        return f"{value:.1%}"
+    if name == "trainable_params":
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], n_left: int = 1) -> str:
+    """Return rows under a header, columns aligned; the last `n_left` columns to the left."""
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    n_right = len(header) - n_left
+    lines = []
+    for row in (header, tuple("-" * width for width in widths), *rows):
+        cells = [
+            cell.rjust(width) if i < n_right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def front_table(
+    trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection], names: Sequence[str]
+) -> str:
+    """Return the Pareto front and, below it, the baselines that are not on it."""
+    front = pareto_front(trials, directions)
+    if not front:
+        return "No trial is complete yet."
+    chosen = knee(front, directions).number
+    others = [
+        trial
+        for trial in trials
+        if "baseline" in trial.user_attrs
+        and trial.values
+        and trial.number not in {point.number for point in front}
+    ]
+    header = ["trial", *names, "", "structure"]
+    rows = [_row(trial, names, "knee" if trial.number == chosen else "") for trial in front]
+    text = "Pareto front, cheapest first\n" + table(header, rows, n_left=2)
+    if others:
+        rows = [_row(trial, names, "") for trial in others]
+        text += "\n\nBaselines that are not on the front\n" + table(header, rows, n_left=2)
+    return text
+
+
+def _row(trial: FrozenTrial, names: Sequence[str], mark: str) -> list[str]:
+    marks = [mark, trial.user_attrs.get("baseline", "")]
+    values = [number_in_words(n, v) for n, v in zip(names, trial.values, strict=True)]
+    return [str(trial.number), *values, " ".join(m for m in marks if m), structure(trial)]
+
+
+def counts(stored: optuna.Study) -> dict[str, int]:
+    """Return how many trials ended how, and how many are running; equal ones are told apart."""
+    ends = ("complete", "pruned", "failed", "infeasible", "interrupted")
+    trials = stored.get_trials(deepcopy=False)
+    own = [trial for trial in trials if "same_as" not in trial.user_attrs]
+    found = {
+        end: sum(t.state.is_finished() and t.user_attrs.get("end") == end for t in own)
+        for end in ends
+    }
+    running = sum(trial.state == optuna.trial.TrialState.RUNNING for trial in trials)
+    trained = sum(was_trained(trial) for trial in trials)
+    return {"trained": trained, **found, "equal": len(trials) - len(own), "running": running}
+
+
+def counts_in_words(numbers: dict[str, int]) -> str:
+    """Return the counts that are not zero: `12 complete, 3 pruned`."""
+    return ", ".join(f"{n} {name}" for name, n in numbers.items() if n and name != "trained")
+
+
+def ended_in_words(number: int, trial: FrozenTrial, names: Sequence[str]) -> str:
+    """Return one line on how a trial ended."""
+    attributes = trial.user_attrs
+    metrics = attributes.get("metrics", {})
+    values = ", ".join(
+        f"{name} {number_in_words(name, metrics[name])}" for name in names if name in metrics
+    )
+    baseline = f" (baseline {attributes['baseline']})" if "baseline" in attributes else ""
+    equal = f" (equal to trial {attributes['same_as']})" if "same_as" in attributes else ""
+    reason = f": {attributes['reason']}" if attributes.get("reason") else ""
+    end = attributes.get("end", "")
+    return f"trial {number}{baseline} {end}{equal}: {values}; {structure(trial)}{reason}"

@@ -1,0 +1,102 @@
+"""The main road: how one trial goes, from a sampled structure to its end in the storage."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import optuna
+
+from search.context import StudyContext
+from search.ending import End, finish, note_structure, twin_of
+from search.objectives import known_costs
+from search.pruners import PRUNERS
+from search.rungs import decide
+from space.errors import TrialError
+from space.search_space import Learning
+from space.spec import AdapterSpec
+from trainers.fit import EpochReport, FitResult, Tick, fit
+from trainers.latency import measure_latency
+from trainers.model import AdaptedModel, build
+from trainers.weights import save_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A structure that is given, not sampled: a baseline outside the search space."""
+
+    spec: AdapterSpec
+    learning: Learning
+
+
+def run_trial(
+    context: StudyContext, trial: optuna.Trial, planned: Planned | None, tick: Tick
+) -> End:
+    """Sample, cost, build, train, measure, keep and tell one trial; return how it ended."""
+    spec, learning = _structure(context, trial, planned)
+    note_structure(trial, spec, learning)
+    costs = known_costs(spec, context.backbone.shape, context.n_outputs, context.tokens)
+    broken = _broken_bounds(context, trial, costs)
+    if broken:
+        return finish(context, trial, End(kind="infeasible", reason=broken, metrics=costs))
+    twin = twin_of(trial)
+    if twin is not None:
+        return finish(context, trial, End.same_as(twin))
+    model = build(context.backbone, spec, context.n_outputs, seed=context.study.seed)
+    try:
+        result = _train(context, trial, model, learning, costs, tick)
+    except TrialError as error:
+        return finish(context, trial, End(kind="failed", reason=str(error), metrics=costs))
+    metrics = {**costs, **result.metrics}
+    if result.stopped:
+        return finish(context, trial, End.pruned(trial, metrics, result.history))
+    metrics |= measure_latency(model, context.backbone, round(context.tokens.mean))
+    save_weights(model, context.weights_folder, trial.number)
+    broken = _broken_bounds(context, trial, metrics)
+    kind = "infeasible" if broken else "complete"
+    return finish(
+        context, trial, End(kind=kind, reason=broken, metrics=metrics, history=result.history)
+    )
+
+
+def _structure(
+    context: StudyContext, trial: optuna.Trial, planned: Planned | None
+) -> tuple[AdapterSpec, Learning]:
+    if planned is not None:
+        return planned.spec, planned.learning
+    return context.space.sample(trial)
+
+
+def _train(
+    context: StudyContext,
+    trial: optuna.Trial,
+    model: AdaptedModel,
+    learning: Learning,
+    costs: Mapping[str, float],
+    tick: Tick,
+) -> FitResult:
+    """Train; at each rung the pruner decides whether the trial goes on."""
+    pruner = PRUNERS[context.study.pruner]
+
+    def report(epoch: EpochReport) -> bool:
+        return decide(context, trial, pruner, epoch, costs)
+
+    return fit(
+        model,
+        context.data_module(),
+        learning,
+        epochs=context.study.budget.epochs,
+        report=report,
+        tick=tick,
+    )
+
+
+def _broken_bounds(context: StudyContext, trial: optuna.Trial, metrics: Mapping[str, float]) -> str:
+    """Tell Optuna of every bound on a metric that is known by now; return those broken."""
+    broken = []
+    for bound in context.study.bounds:
+        name = bound.describe()
+        if bound.metric not in metrics or name in trial.constraints:
+            continue
+        trial.set_constraint(name, bound.violation(metrics[bound.metric]))
+        if trial.constraints[name] > 0:
+            broken.append(f"{name} is broken: it is {metrics[bound.metric]:.4g}")
+    return "; ".join(broken)

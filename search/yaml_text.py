@@ -1,0 +1,53 @@
+"""Read YAML safely, and without its two surprises: keys given twice, and `1e-4` as a text."""
+
+import re
+from typing import Any
+
+import yaml
+
+
+class _StudyLoader(yaml.SafeLoader):
+    """The safe loader, with YAML 1.2's numbers and an error for a key that stands twice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            try:
+                twice = key in seen
+                seen.add(key)
+            except TypeError:
+                twice = False
+            if twice:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key `{key}` stands twice", key_node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+_StudyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def parse_yaml(text: str) -> Any:
+    """Return what a YAML text holds.
+
+    Raises:
+        ValueError: it is not YAML, or a key stands twice; with line and column.
+    """
+    try:
+        return yaml.load(text, Loader=_StudyLoader)  # noqa: S506 (a safe loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ValueError(f"{place}{error.problem or error.context}") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ValueError(str(error).splitlines()[0]) from error
+
+
+def dump_yaml(data: Any) -> str:
+    """Return plain data as YAML, keys in their order."""
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=None)

@@ -1,0 +1,149 @@
+"""The Pareto figure, its page and its table: what is drawn, and that user text stays text."""
+
+import csv
+import io
+
+import pytest
+from optuna.study import StudyDirection
+
+from search.figures import axis_title, formatted, pareto_csv, pareto_figure, pareto_html
+from search.front import knee, pareto_front
+from tests.search.finished_study import finished_trials, trial_of
+
+MAX, MIN = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
+DIRECTIONS = (MAX, MIN)
+NAMES = ("accuracy", "inference_gflops")
+TRIALS = finished_trials()
+FRONT = pareto_front(TRIALS, DIRECTIONS)
+
+
+def trace(figure, start):
+    return next(trace for trace in figure.data if trace.name.startswith(start))
+
+
+def test_the_front_is_drawn_as_a_staircase_over_what_it_dominates():
+    drawn = trace(pareto_figure(TRIALS, DIRECTIONS, NAMES), "Pareto front")
+    assert list(drawn.x) == [trial.values[1] for trial in FRONT]
+    assert list(drawn.y) == [trial.values[0] for trial in FRONT]
+    assert drawn.line.shape == "hv"
+
+
+def test_the_stairs_turn_with_the_direction():
+    drawn = trace(pareto_figure(TRIALS, (MAX, MAX), NAMES), "Pareto front")
+    assert drawn.line.shape == "vh"
+
+
+def test_every_complete_trial_is_drawn_once_beside_front_and_baselines():
+    figure = pareto_figure(TRIALS, DIRECTIONS, NAMES)
+    complete = [t for t in TRIALS if t.user_attrs["end"] == "complete"]
+    special = {t.number for t in [*FRONT, *complete[:3]]}
+    assert len(trace(figure, "complete").x) == len(complete) - len(special)
+    assert [t.name for t in figure.data if t.name.startswith("baseline")] == [
+        "baseline: head only",
+        "baseline: LoRA",
+        "baseline: bottleneck",
+    ]
+
+
+def test_pruned_trials_stand_where_their_last_rung_left_them():
+    rungs = {"1": [0.3, 0.5], "10": [0.5, 0.5], "4": [0.4, 0.5]}
+    pruned = trial_of(None, end="pruned", rungs=rungs, reason="rank 3", number=9)
+    drawn = trace(pareto_figure([*TRIALS[:3], pruned], DIRECTIONS, NAMES), "pruned")
+    assert (list(drawn.x), list(drawn.y)) == ([0.5], [0.5])
+    assert "pruned: rank 3" in drawn.text[0]
+
+
+def test_the_hover_text_names_trial_structure_objectives_and_learning():
+    text = trace(pareto_figure(TRIALS, DIRECTIONS, NAMES), "Pareto front").text[0]
+    first = FRONT[0]
+    for part in (
+        f"trial {first.number}",
+        f"{first.values[0]:.2%}",
+        "depth",
+        "learning rate",
+        "trained for",
+    ):
+        assert part in text
+
+
+def test_the_knee_is_ringed_and_named():
+    figure = pareto_figure(TRIALS, DIRECTIONS, NAMES)
+    chosen = knee(FRONT, DIRECTIONS)
+    assert f"knee: trial {chosen.number}" in figure.layout.annotations[0].text
+    assert list(trace(figure, "knee").x) == [chosen.values[1]]
+
+
+def test_no_two_labels_of_the_front_lie_on_each_other():
+    close = [trial_of([0.8 + i / 1000, 0.5 + i / 1000], number=i) for i in range(30)]
+    drawn = trace(pareto_figure(close, DIRECTIONS, NAMES), "Pareto front")
+    shown = [x for x, label in zip(drawn.x, drawn.customdata, strict=True) if label]
+    assert 5 < len(shown) < 25
+
+
+def test_a_third_objective_is_colour():
+    trials = finished_trials(n_objectives=3)
+    names = (*NAMES, "trainable_params")
+    figure = pareto_figure(trials, (MAX, MIN, MIN), names)
+    front = pareto_front(trials, (MAX, MIN, MIN))
+    drawn = trace(figure, "Pareto front")
+    assert list(drawn.marker.color) == [trial.values[2] for trial in front]
+    assert "lines" not in drawn.mode
+    title = figure.layout.coloraxis.colorbar.title.text
+    assert title == "trainable parameters, lower is better"
+
+
+def test_one_objective_is_drawn_over_the_trials():
+    figure = pareto_figure(finished_trials(n_objectives=1), (MAX,), NAMES[:1])
+    assert figure.layout.xaxis.title.text == "trial"
+
+
+def test_axes_have_units_and_shares_are_percent():
+    figure = pareto_figure(TRIALS, DIRECTIONS, NAMES)
+    title = "inference cost (GFLOPs per sample), lower is better"
+    assert figure.layout.xaxis.title.text == title
+    assert figure.layout.yaxis.tickformat.endswith("%")
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "value", "text"),
+    [
+        ("accuracy", "validation accuracy", 0.83417, "83.42%"),
+        ("trainable_params", "trainable parameters", 148224.0, "148,224"),
+        ("cache_mib", "cache (MiB)", 12.3456, "12.35"),
+        ("bleu", "bleu", 0.5, "0.5"),
+    ],
+)
+def test_metrics_are_named_and_written_for_readers(name, title, value, text):
+    assert (axis_title(name), formatted(name, value)) == (title, text)
+
+
+def test_the_page_needs_no_network_and_uploads_nothing():
+    page = pareto_html(TRIALS, DIRECTIONS, NAMES, "quickstart")
+    assert len(page) > 3_000_000
+    assert "<script src" not in page
+    assert "<link" not in page
+    assert '"showSendToCloud": false' in page
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_text_of_the_user_is_escaped():
+    evil = "</script><script>alert(1)</script>"
+    trials = [trial_of([0.8, 0.4], number=0, baseline=evil), *TRIALS[1:]]
+    page = pareto_html(trials, DIRECTIONS, ("accuracy", evil), evil)
+    assert "<script>alert" not in page
+
+
+@pytest.mark.parametrize("trials", [[], [trial_of(None, end="failed")]])
+def test_an_empty_study_says_so(trials):
+    assert "No trial is complete yet" in pareto_html(trials, DIRECTIONS, NAMES, "quickstart")
+    figure = pareto_figure(trials, DIRECTIONS, NAMES)
+    assert figure.layout.annotations[0].text == "No trial is complete yet."
+    assert pareto_csv(trials, DIRECTIONS, NAMES).count("\n") == 1
+
+
+def test_the_table_holds_the_front_with_all_metrics_in_full():
+    rows = list(csv.DictReader(io.StringIO(pareto_csv(TRIALS, DIRECTIONS, NAMES))))
+    assert [int(row["trial"]) for row in rows] == [trial.number for trial in FRONT]
+    assert [float(row["accuracy"]) for row in rows] == [trial.values[0] for trial in FRONT]
+    assert [row["trial"] for row in rows if row["knee"]] == [str(knee(FRONT, DIRECTIONS).number)]
+    assert {"structure", "learning_rate", "train_s", "trainable_params", "spec"} <= set(rows[0])

@@ -1,0 +1,377 @@
+"""The MLflow projection, read back with MLflow's own client, and what a dead server costs."""
+
+import os
+import socket
+import threading
+import time
+from collections import Counter
+from contextlib import closing
+
+import pytest
+from mlflow.entities import Metric
+from mlflow.tracking import MlflowClient
+
+from search.front import pareto_front
+from search.mlflow_client import ENVIRONMENT, artifact_folder, redacted
+from search.tracking import Projection, TrackingThread, note
+from space.errors import UserError
+from space.spec import Adapter, AdapterSpec
+from tests.search.finished_study import finished_trials, snapshot_of, tracking_store, trial_of
+
+TRIALS = finished_trials(9)
+SNAPSHOT = snapshot_of(TRIALS)
+
+
+class Store:
+    """A tracking store read back without any code of ours."""
+
+    def __init__(self, uri):
+        self.client = MlflowClient(uri)
+
+    def experiment(self):
+        return self.client.get_experiment_by_name("quickstart")
+
+    def runs(self, kind):
+        found = self.client.search_runs(
+            [self.experiment().experiment_id], f"tags.`paradapt.kind` = '{kind}'", max_results=1000
+        )
+        return sorted(found, key=lambda run: int(run.data.tags.get("paradapt.trial", -1)))
+
+    def parent(self):
+        (run,) = self.runs("study")
+        return run
+
+    def points(self, run, metric):
+        history = self.client.get_metric_history(run.info.run_id, metric)
+        return [(point.step, point.value, point.timestamp) for point in history]
+
+    def everything(self):
+        """All runs with every point, without what may differ between two looks."""
+        runs = [*self.runs("study"), *self.runs("trial")]
+        return [
+            (
+                run.info.run_id,
+                run.info.status,
+                run.info.start_time,
+                run.info.end_time,
+                run.data.params,
+                run.data.tags,
+                {metric: self.points(run, metric) for metric in run.data.metrics},
+            )
+            for run in runs
+        ]
+
+
+@pytest.fixture
+def uri(tmp_path, monkeypatch):
+    """A new store; the working directory is empty and must stay so."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    folder = tmp_path / "store"
+    folder.mkdir()
+    yield tracking_store(folder)
+    assert list(here.iterdir()) == []
+
+
+@pytest.fixture
+def projected(uri):
+    Projection(uri, "quickstart").update(SNAPSHOT)
+    return Store(uri)
+
+
+def test_the_experiment_opens_as_model_development_and_keeps_files_beside_the_store(projected, uri):
+    experiment = projected.experiment()
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    assert experiment.artifact_location == artifact_folder(uri, None).as_uri()
+
+
+def test_every_trial_is_a_child_run_with_its_end(projected):
+    parent, children = projected.parent(), projected.runs("trial")
+    assert len(children) == len(TRIALS)
+    for trial, run in zip(TRIALS, children, strict=True):
+        tags = run.data.tags
+        assert tags["mlflow.parentRunId"] == parent.info.run_id
+        assert tags["paradapt.end"] == trial.user_attrs["end"]
+        assert tags.get("paradapt.baseline") == trial.user_attrs.get("baseline")
+        assert run.info.status == ("FINISHED" if tags["paradapt.end"] == "complete" else "KILLED")
+        assert run.info.start_time == int(trial.datetime_start.timestamp() * 1000)
+        assert run.info.end_time == int(trial.datetime_complete.timestamp() * 1000)
+
+
+def test_a_failed_trial_is_a_failed_run_with_its_reason(uri):
+    failed = trial_of(None, end="failed", reason="the loss is not finite")
+    Projection(uri, "quickstart").update(snapshot_of([failed]))
+    (run,) = Store(uri).runs("trial")
+    assert (run.info.status, run.data.tags["paradapt.reason"]) == (
+        "FAILED",
+        failed.user_attrs["reason"],
+    )
+
+
+def test_params_hold_what_was_sampled_and_the_structure(projected):
+    run = projected.runs("trial")[1]
+    attrs = TRIALS[1].user_attrs
+    spec = AdapterSpec.from_json(run.data.params["spec"])
+    assert run.data.params["structure"] == spec.describe()
+    assert run.data.params["depth"] == str(spec.depth)
+    assert float(run.data.params["learning_rate"]) == attrs["learning"]["learning_rate"]
+
+
+def test_metrics_have_a_point_an_epoch_and_end_on_the_final_value(projected):
+    run, trial = projected.runs("trial")[1], TRIALS[1]
+    epochs = [(e["epoch"], e["train_loss"], e["time_ms"]) for e in trial.user_attrs["history"]]
+    assert projected.points(run, "train_loss") == epochs
+    for name, value in trial.user_attrs["metrics"].items():
+        assert run.data.metrics[name] == value
+
+
+def test_a_final_value_equal_to_the_last_epochs_is_no_second_point(uri):
+    kept, other = trial_of([0.75, 1.0], number=0), trial_of([0.6, 1.0], number=1)
+    for trial in (kept, other):
+        trial.user_attrs["history"][-1]["accuracy"] = 0.75
+    Projection(uri, "quickstart").update(snapshot_of([kept, other]))
+    store = Store(uri)
+    first, second = store.runs("trial")
+    assert [step for step, _, _ in store.points(first, "accuracy")] == [1, 2, 3]
+    # A better epoch than the last one was kept: its value is the run's final one.
+    assert second.data.metrics["accuracy"] == 0.6
+
+
+def test_values_that_are_not_finite_are_left_out(uri):
+    trial = trial_of(None, end="failed", metrics={"train_loss": float("inf"), "train_s": 2.0})
+    trial.user_attrs["history"][0]["macro_f1"] = float("nan")
+    Projection(uri, "quickstart").update(snapshot_of([trial]))
+    store = Store(uri)
+    (run,) = store.runs("trial")
+    assert run.data.metrics["train_s"] == 2.0
+    assert len(store.points(run, "train_loss")) == 3
+    assert len(store.points(run, "macro_f1")) == 2
+
+
+def test_the_parent_shows_params_counts_files_and_a_note(projected):
+    parent = projected.parent()
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params == {"task": "text-classification", "backbone": "minilm", "seed": "0"}
+    ends = Counter(trial.user_attrs["end"] for trial in TRIALS)
+    assert parent.data.metrics["trials_complete"] == ends["complete"]
+    assert parent.data.metrics["trials_pruned"] == ends["pruned"]
+    files = {file.path for file in projected.client.list_artifacts(parent.info.run_id)}
+    assert files == {"study.yaml", "pareto.html", "pareto.csv"}
+    text = parent.data.tags["mlflow.note.content"]
+    assert "Which adapters give most accuracy" in text
+    assert "paradapt export study.yaml --select knee" in text
+
+
+def test_the_note_holds_the_front_as_a_table():
+    front = pareto_front(SNAPSHOT.trials, SNAPSHOT.directions)
+    rows = [line for line in note(SNAPSHOT).splitlines() if line.startswith("| ")]
+    assert [row.split(" | ")[0] for row in rows[2:]] == [f"| {trial.number}" for trial in front]
+    assert sum("**knee**" in row for row in rows) == 1
+    assert "No trial is complete yet." in note(snapshot_of([]))
+
+
+def test_updating_again_from_here_or_another_process_changes_nothing(uri):
+    projection = Projection(uri, "quickstart")
+    projection.update(SNAPSHOT)
+    before = Store(uri).everything()
+    projection.update(SNAPSHOT)
+    Projection(uri, "quickstart").update(SNAPSHOT)
+    assert Store(uri).everything() == before
+
+
+def test_a_running_study_grows_and_ends(uri):
+    projection = Projection(uri, "quickstart")
+    store = Store(uri)
+    projection.update(snapshot_of(TRIALS[:2], status="running"))
+    assert store.parent().info.status == "RUNNING"
+    projection.update(snapshot_of(TRIALS[:4], status="interrupted"))
+    assert store.parent().info.status == "KILLED"
+    Projection(uri, "quickstart").update(snapshot_of(TRIALS[:4], status="running"))
+    assert store.parent().info.status == "RUNNING"
+    projection.update(SNAPSHOT)
+    assert store.parent().info.status == "FINISHED"
+    assert len(store.runs("trial")) == len(TRIALS)
+    assert [step for step, _, _ in store.points(store.parent(), "trials_complete")] == [2, 4, 9]
+
+
+@pytest.mark.parametrize("logged", [0, 1, 7])
+def test_a_run_that_a_killed_process_left_is_completed_without_a_second_point(uri, logged):
+    Projection(uri, "quickstart").update(snapshot_of([]))
+    store = Store(uri)
+    history = TRIALS[0].user_attrs["history"]
+    run = store.client.create_run(
+        store.experiment().experiment_id,
+        tags={
+            "paradapt.kind": "trial",
+            "paradapt.trial": "0",
+            "mlflow.parentRunId": store.parent().info.run_id,
+        },
+    )
+    points = [
+        Metric(key, entry[key], entry["time_ms"], entry["epoch"])
+        for entry in history
+        for key in ("accuracy", "macro_f1", "train_loss")
+    ]
+    store.client.log_batch(run.info.run_id, metrics=points[:logged])
+    Projection(uri, "quickstart").update(SNAPSHOT)
+    first, *_ = children = store.runs("trial")
+    assert len(children) == len(TRIALS)
+    assert (first.info.run_id, first.info.status) == (run.info.run_id, "FINISHED")
+    assert len(store.points(first, "train_loss")) == len(history)
+
+
+def test_a_deleted_parent_or_experiment_is_made_anew(projected, uri):
+    projection = Projection(uri, "quickstart")
+    projection.update(SNAPSHOT)
+    projected.client.delete_run(projected.parent().info.run_id)
+    with pytest.raises(Exception, match="deleted"):
+        projection.update(SNAPSHOT)
+    projection.update(SNAPSHOT)
+    assert projected.parent().info.status == "FINISHED"
+    projected.client.delete_experiment(projected.experiment().experiment_id)
+    Projection(uri, "quickstart").update(SNAPSHOT)
+    assert projected.experiment().lifecycle_stage == "active"
+
+
+def test_a_changed_parameter_is_a_tag_since_params_cannot_change(projected, uri):
+    Projection(uri, "quickstart").update(snapshot_of(TRIALS, params={"seed": 1, "trials": 30}))
+    data = projected.parent().data
+    assert (data.params["seed"], data.params["trials"]) == ("0", "30")
+    assert data.tags["paradapt.now.seed"] == "1"
+
+
+def test_a_long_structure_and_many_params_and_epochs_fit_mlflows_limits(uri):
+    adapters = tuple(
+        Adapter(layer=layer, role=role, kind="lora", rank=1 + layer % 40 + number, alpha=1.0)
+        for layer in range(40)
+        for number, role in enumerate(("query", "key", "value"))
+    )
+    spec = AdapterSpec(depth=40, adapters=adapters)
+    many = {f"choice_{i}": i for i in range(230)}
+    trial = trial_of([0.7, 1.0], spec=spec, n_epochs=400, params=many)
+    Projection(uri, "quickstart").update(snapshot_of([trial]))
+    store = Store(uri)
+    (run,) = store.runs("trial")
+    assert len(spec.to_json()) > 6000
+    assert "spec" not in run.data.params
+    parts = [v for k, v in sorted(run.data.tags.items()) if k.startswith("paradapt.spec.")]
+    assert AdapterSpec.from_json("".join(parts)) == spec
+    assert run.data.params["choice_229"] == "229"
+    assert len(store.points(run, "train_loss")) == 400
+
+
+def test_a_study_name_with_quotes_is_found_again(uri):
+    name = 'the user\'s "study"'
+    for _ in range(2):
+        Projection(uri, name).update(snapshot_of(TRIALS[:1], study_name=name))
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(name)
+    assert len(client.search_runs([experiment.experiment_id])) == 2
+
+
+def test_a_database_elsewhere_needs_a_folder_for_artifacts(tmp_path):
+    uri = "postgresql://me:secret@db/mlflow"
+    with pytest.raises(UserError) as raised:
+        Projection(uri, "quickstart")
+    assert "secret" not in str(raised.value)
+    assert artifact_folder(uri, tmp_path) == tmp_path
+    assert artifact_folder("http://server:5000", tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://me:secret@host:5000/x", "http://***@host:5000/x"),
+        ("at https://me:se@cret@host failed", "at https://***@host failed"),
+        ("sqlite:///mlflow.db", "sqlite:///mlflow.db"),
+    ],
+)
+def test_no_password_is_shown(text, shown):
+    assert redacted(text) == shown
+
+
+class TestThread:
+    def test_the_latest_snapshot_wins_and_close_completes(self, uri):
+        warnings = []
+        thread = TrackingThread(Projection(uri, "quickstart"), warnings.append, interval_s=0.2)
+        began = time.monotonic()
+        for n_trials in range(1, 9):
+            thread.submit(snapshot_of(TRIALS[:n_trials], status="running"))
+        assert time.monotonic() - began < 0.5
+        assert thread.close(SNAPSHOT)
+        store = Store(uri)
+        assert len(store.runs("trial")) == len(TRIALS)
+        assert store.parent().info.status == "FINISHED"
+        assert warnings == []
+
+    def test_a_closed_port_costs_seconds_and_one_warning(self, monkeypatch):
+        for name in ENVIRONMENT:
+            monkeypatch.delenv(name, raising=False)
+        with closing(socket.socket()) as unused:
+            unused.bind(("127.0.0.1", 0))
+            port = unused.getsockname()[1]
+        self.check_dead(f"http://me:secret@127.0.0.1:{port}", within_s=10)
+
+    def test_a_server_that_never_answers_costs_seconds_and_one_warning(self, monkeypatch):
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+        with closing(socket.create_server(("127.0.0.1", 0))) as hole:
+            self.check_dead(f"http://me:secret@127.0.0.1:{hole.getsockname()[1]}", within_s=10)
+
+    def check_dead(self, uri, within_s):
+        warnings = []
+        began = time.monotonic()
+        thread = TrackingThread(Projection(uri, "quickstart"), warnings.append, interval_s=0.1)
+        thread.submit(snapshot_of(TRIALS[:1], status="running"))
+        time.sleep(1.5)
+        thread.submit(snapshot_of(TRIALS[:2], status="running"))
+        assert not thread.close(SNAPSHOT)
+        assert time.monotonic() - began < within_s
+        (warning,) = warnings
+        assert "\n" not in warning
+        assert "secret" not in warning
+        assert "The study goes on" in warning
+
+    def test_close_waits_no_longer_than_told(self):
+        class Stuck:
+            place = "here"
+            released = threading.Event()
+
+            def update(self, snapshot):
+                self.released.wait(20)
+
+        stuck = Stuck()
+        thread = TrackingThread(stuck, print)
+        began = time.monotonic()
+        assert not thread.close(SNAPSHOT, wait_s=0.3)
+        assert time.monotonic() - began < 2
+        stuck.released.set()
+
+    def test_a_server_that_comes_back_gets_everything(self, uri):
+        warnings = []
+        projection = Projection(uri, "quickstart")
+        update, calls = projection.update, []
+
+        class Flaky:
+            place = projection.place
+
+            def update(self, snapshot):
+                calls.append(snapshot)
+                if len(calls) == 1:
+                    raise ConnectionError("down")
+                update(snapshot)
+
+        thread = TrackingThread(Flaky(), warnings.append, interval_s=0.05)
+        thread.submit(snapshot_of(TRIALS[:1], status="running"))
+        while not calls:
+            time.sleep(0.01)
+        assert thread.close(SNAPSHOT)
+        assert len(Store(uri).runs("trial")) == len(TRIALS)
+        assert len(warnings) == 1
+
+
+def test_environment_of_the_user_is_kept(monkeypatch, uri):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
+    Projection(uri, "quickstart")
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"

@@ -1,0 +1,208 @@
+"""The bundle: a trained structure in a folder, to be carried away and served.
+
+config.yaml (structure, task, labels, backbone, provenance), adapter.safetensors (adapters and
+head), metrics.json, README.md (model card) and SHA256SUMS over all of them.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import Tensor
+
+from space.errors import UserError
+from space.spec import AdapterSpec
+from trainers.backbone import Backbone, load_backbone
+from trainers.model import AdaptedModel, build
+from trainers.weights import FILE_NAME, read_tensors, write_tensors
+
+FORMAT = 1
+CONFIG, METRICS, CARD, SUMS = "config.yaml", "metrics.json", "README.md", "SHA256SUMS"
+_FILES = (CONFIG, FILE_NAME, METRICS, CARD)
+_KEYS = {
+    "format": int,
+    "task": str,
+    "backbone": dict,
+    "labels": list,
+    "text": str,
+    "max_length": int,
+    "spec": dict,
+    "provenance": dict,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleConfig:
+    """What a bundle's config.yaml holds."""
+
+    task: str
+    backbone: str
+    """As the study file named it: a bundled name, a folder, or a model id."""
+    backbone_fingerprint: str
+    labels: tuple[str, ...]
+    text: str
+    """The column of the texts in the study's data."""
+    max_length: int
+    spec: AdapterSpec
+    provenance: Mapping[str, Any]
+    """Study, trial, seed, versions, data fingerprint: how it came to be."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {
+            "format": FORMAT,
+            "task": self.task,
+            "backbone": {"name": self.backbone, "fingerprint": self.backbone_fingerprint},
+            "labels": list(self.labels),
+            "text": self.text,
+            "max_length": self.max_length,
+            "spec": self.spec.to_dict(),
+            "provenance": dict(self.provenance),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedBundle:
+    """A bundle on its backbone, ready to answer."""
+
+    config: BundleConfig
+    backbone: Backbone
+    model: AdaptedModel
+
+
+def write_bundle(
+    folder: Path,
+    config: BundleConfig,
+    state: Mapping[str, Tensor],
+    metrics: Mapping[str, float],
+    card: str,
+) -> None:
+    """Write a bundle: whole, or not at all.
+
+    Raises:
+        UserError: the folder exists and is not empty, or cannot be written.
+    """
+    check_free(folder)
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        text = yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
+        (partial / CONFIG).write_text(text, encoding="utf-8")
+        write_tensors(state, partial / FILE_NAME)
+        (partial / METRICS).write_text(json.dumps(dict(metrics), indent=2) + "\n", "utf-8")
+        (partial / CARD).write_text(card, encoding="utf-8")
+        sums = "".join(f"{_sha256(partial / name)}  {name}\n" for name in _FILES)
+        (partial / SUMS).write_text(sums, encoding="ascii")
+        if folder.exists():
+            folder.rmdir()
+        partial.replace(folder)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise UserError(f"--output {folder}: cannot be written ({error}).") from error
+
+
+def check_free(folder: Path) -> None:
+    """Raise UserError unless a bundle can be written at `folder` without loss."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"--output {folder}: exists already; nothing is overwritten. Name another.")
+
+
+def load(folder: Path | str) -> LoadedBundle:
+    """Load a bundle on its backbone.
+
+    Raises:
+        UserError: the bundle is incomplete, was changed, is of a later format, or its backbone is
+            not there or another one.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    backbone = load_backbone(config.backbone)
+    if backbone.fingerprint != config.backbone_fingerprint:
+        raise UserError(
+            f"{folder}: was trained on a backbone with the fingerprint"
+            f" {config.backbone_fingerprint[:12]}..., but {config.backbone!r} now has"
+            f" {backbone.fingerprint[:12]}...; its answers would be wrong. Give it the backbone"
+            " that it was trained on."
+        )
+    model = build(backbone, config.spec, len(config.labels), seed=0)
+    try:
+        model.load_trained_state(read_tensors(folder / FILE_NAME))
+    except ValueError as error:
+        raise UserError(f"{folder / FILE_NAME}: {error}") from error
+    return LoadedBundle(config=config, backbone=backbone, model=model)
+
+
+def read_config(folder: Path) -> BundleConfig:
+    """Check a bundle's files against its checksums, and return what its config holds.
+
+    Raises:
+        UserError: a file is missing, was changed, or does not hold what it should.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such bundle; `paradapt export` writes one.")
+    _check_sums(folder)
+    path = folder / CONFIG
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML ({error}).") from error
+    if not isinstance(raw, dict) or not isinstance(raw.get("format"), int):
+        raise UserError(f"{path}: not the config of a bundle (it has no `format`).")
+    if raw["format"] != FORMAT:
+        raise UserError(
+            f"{path}: has the format {raw['format']}, but this version of paradapt reads"
+            f" {FORMAT}; install the version that wrote it."
+        )
+    for key, kind in _KEYS.items():
+        if not isinstance(raw.get(key), kind):
+            raise UserError(f"{path}: `{key}` is missing or no {kind.__name__}.")
+    return _config_of(raw, path)
+
+
+def _config_of(raw: dict[str, Any], path: Path) -> BundleConfig:
+    try:
+        spec = AdapterSpec.from_dict(raw["spec"])
+        name, fingerprint = raw["backbone"]["name"], raw["backbone"]["fingerprint"]
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path}: {error}") from error
+    return BundleConfig(
+        task=raw["task"],
+        backbone=str(name),
+        backbone_fingerprint=str(fingerprint),
+        labels=tuple(str(label) for label in raw["labels"]),
+        text=raw["text"],
+        max_length=raw["max_length"],
+        spec=spec,
+        provenance=raw["provenance"],
+    )
+
+
+def _check_sums(folder: Path) -> None:
+    path = folder / SUMS
+    if not path.is_file():
+        raise UserError(f"{folder}: no bundle of paradapt: it has no {SUMS}.")
+    sums = {}
+    for line in path.read_text(encoding="ascii", errors="replace").splitlines():
+        sha256, _, name = line.partition("  ")
+        sums[name] = sha256
+    for name in _FILES:
+        if name not in sums:
+            raise UserError(f"{path}: has no line for {name}; the bundle is incomplete.")
+        if not (folder / name).is_file():
+            raise UserError(f"{folder / name}: is missing; the bundle is incomplete.")
+        if _sha256(folder / name) != sums[name]:
+            raise UserError(
+                f"{folder / name}: was changed or damaged since the export (its SHA-256 is not the"
+                f" one in {SUMS}). Export it anew."
+            )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
