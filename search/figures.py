@@ -73,7 +73,7 @@ body {{ margin: 0; padding: 18px 24px 28px; background: var(--paper); color: var
   font: 15px/1.45 system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }}
 h1 {{ font-size: 20px; margin: 0; }} h2 {{ font-size: 15px; margin: 14px 0 4px; }}
 p {{ margin: 2px 0 6px; color: var(--muted); }}
-.plot {{ height: clamp(400px, 64vh, 620px); }}
+.plot {{ height: clamp(360px, 64vh, 620px); }}
 .table {{ overflow-x: auto; }} table {{ width: 100%;
   border-collapse: collapse; font-variant-numeric: tabular-nums; }}
 th, td {{ text-align: left; padding: 5px 14px 5px 6px; border-bottom: 1px solid var(--line); }}

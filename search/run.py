@@ -28,6 +28,7 @@ def search(study: StudySpec, path: Path, say: Callable[[str], None]) -> int:
     Raises:
         UserError: what the study file names is wrong; nothing was written.
     """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # our own lines say what matters
     progress = Progress(study.budget.trials)
     try:
         context = prepare(study, path.resolve().parent, progress.stage)

@@ -57,15 +57,15 @@ def serve_ui(
     if is_remote(tracking_uri):
         show(redacted(tracking_uri.rstrip("/") + _page(tracking_uri, study_name)))
         return
-    with running_ui(
-        tracking_uri, study_name, artifact_root=artifact_root, port=port, host=host
-    ) as (url, server):
-        show(url)
-        try:
+    try:
+        with running_ui(
+            tracking_uri, study_name, artifact_root=artifact_root, port=port, host=host
+        ) as (url, server):
+            show(url)
             server.wait()
-        except KeyboardInterrupt:
-            return
-        raise UserError(f"The MLflow server on port {port} ended by itself.")
+    except KeyboardInterrupt:  # At any time: also while the server starts.
+        return
+    raise UserError(f"The MLflow server on port {port} ended by itself.")
 
 
 @contextmanager
@@ -189,6 +189,6 @@ def _stop(server: "subprocess.Popen[bytes]") -> None:
             break
         try:
             server.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
             continue
     server.wait()
