@@ -4,6 +4,7 @@ A search that does not beat them should be seen not to.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from space.cost import BackboneShape
 from space.roles import SUBLAYER_ROLES
@@ -39,13 +40,27 @@ def _bottleneck_all(shape: BackboneShape, space: SearchSpace) -> AdapterSpec:
     return AdapterSpec(depth=shape.n_layers, pooling=space.pooling[0], adapters=tuple(adapters))
 
 
-BASELINES: dict[str, Callable[[BackboneShape, SearchSpace], AdapterSpec]] = {
-    "head_only": _head_only,
-    "lora_all": _lora_all,
-    "bottleneck_all": _bottleneck_all,
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """A fixed structure for every backbone."""
+
+    title: str
+    """For people."""
+    build: Callable[[BackboneShape, SearchSpace], AdapterSpec]
+
+
+BASELINES = {
+    "head_only": Baseline(title="head only", build=_head_only),
+    "lora_all": Baseline(title="LoRA in all layers", build=_lora_all),
+    "bottleneck_all": Baseline(title="bottleneck in all layers", build=_bottleneck_all),
 }
 """Baselines by name: a head on the frozen backbone; LoRA of rank 8 on query and value in all
 layers; bottleneck adapters in all layers."""
+
+
+def baseline_title(name: str) -> str:
+    """Return a baseline's name for people, also of one that a later version dropped."""
+    return BASELINES[name].title if name in BASELINES else name.replace("_", " ")
 
 
 def baseline_learning(spec: AdapterSpec, space: SearchSpace) -> Learning:

@@ -105,7 +105,7 @@ def next_trial(context: StudyContext, stored: optuna.Study) -> tuple[optuna.Tria
     if not any(trial.state == TrialState.WAITING for trial in trials):
         name = next((name for name in context.study.baselines if not _begun(name, stored)), None)
     if name is not None:
-        spec = BASELINES[name](context.backbone.shape, context.space)
+        spec = BASELINES[name].build(context.backbone.shape, context.space)
         planned = Planned(spec=spec, learning=baseline_learning(spec, context.space))
         params = context.space.params_for(planned.spec, planned.learning)
         if params is not None:

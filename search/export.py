@@ -7,11 +7,11 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from search.context import StudyContext, environment, prepare
-from search.front import select, structure
-from search.objectives import METRICS
+from search.front import structure
+from search.objectives import METRICS, formatted
+from search.selection import select
 from search.store import CONTRACT, check_contract, load_study, redacted
 from search.study_file import StudySpec
-from search.tables import number_in_words
 from space.errors import UserError
 from space.spec import AdapterSpec
 from trainers.bundle import BundleConfig, check_free, write_bundle
@@ -101,7 +101,7 @@ def _card(
     config: BundleConfig, trial: FrozenTrial, metrics: dict[str, float], n_tokens: int
 ) -> str:
     rows = "\n".join(
-        f"| {METRICS[name].title} | {number_in_words(name, value)} |"
+        f"| {METRICS[name].title} | {formatted(name, value)} |"
         for name, value in metrics.items()
         if name in METRICS
     )

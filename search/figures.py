@@ -1,45 +1,21 @@
-"""The Pareto figure of a study: as a plotly figure, as a page that needs no network, as CSV.
+"""The Pareto figure of a study. All text that a user chose is escaped."""
 
-The figure is drawn in a light palette; the page lays a style sheet over it that follows the
-reader's light or dark setting. All text that a user chose is escaped.
-"""
-
-import csv
-import io
 import textwrap
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 
 import plotly.graph_objects as go
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from search.baselines import baseline_title
 from search.front import feasible, knee, pareto_front, structure
+from search.objectives import SHARES, formatted, title_of
 
 Trials = Sequence[FrozenTrial]
 Directions = Sequence[StudyDirection]
 Names = Sequence[str]
 
-_TITLES = {
-    "accuracy": "validation accuracy",
-    "macro_f1": "validation macro F1",
-    "validation_loss": "validation loss",
-    "inference_gflops": "inference cost (GFLOPs per sample)",
-    "training_gflops": "training cost (GFLOPs per sample)",
-    "trainable_params": "trainable parameters",
-    "adapter_mib": "adapter size (MiB)",
-    "peak_memory_mib": "peak memory (MiB)",
-    "latency_ms": "latency (ms per sample)",
-    "train_s": "training time (s)",
-}
-_UNITS = {"gflops": "GFLOPs", "mib": "MiB", "ms": "ms", "s": "s", "pct": "%"}
-_SHARES = {"accuracy", "macro_f1"}
-_BASELINES = {
-    "head_only": "head only",
-    "lora_all": "LoRA in all layers",
-    "bottleneck_all": "bottleneck in all layers",
-}
 _SYMBOLS = ("square", "diamond", "triangle-up", "cross", "star")
 
 CONFIG = {
@@ -59,58 +35,6 @@ _EDGE = {"width": 1, "color": "white"}
 _INK, _GRID = "#24292f", "#e3e6ea"
 # The plot's usual extent on a laptop: only to tell which labels would collide.
 _WIDTH_PX, _HEIGHT_PX = 860, 400
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}: Pareto front</title>
-<style>
-:root {{ color-scheme: light dark; --paper: #ffffff; --ink: #24292f; --muted: #636c76;
-  --line: #d5d9de; --grid: #e8eaed; --panel: #ffffff; --mark: #fdf0f4; }}
-@media (prefers-color-scheme: dark) {{ :root {{ --paper: #14171c; --ink: #e6e9ee;
-  --muted: #9aa4b2; --line: #3d444f; --grid: #272c34; --panel: #1f242c; --mark: #35202a; }} }}
-body {{ margin: 0; padding: 18px 24px 28px; background: var(--paper); color: var(--ink);
-  font: 15px/1.45 system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }}
-h1 {{ font-size: 20px; margin: 0; }} h2 {{ font-size: 15px; margin: 14px 0 4px; }}
-p {{ margin: 2px 0 6px; color: var(--muted); }}
-.plot {{ height: clamp(360px, 64vh, 620px); }}
-.table {{ overflow-x: auto; }} table {{ width: 100%;
-  border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ text-align: left; padding: 5px 14px 5px 6px; border-bottom: 1px solid var(--line); }}
-th {{ color: var(--muted); font-weight: 600; font-size: 13px; vertical-align: bottom; }}
-th:nth-last-child(n+3), td:nth-last-child(n+3) {{ text-align: right; }}
-tr.knee td {{ background: var(--mark); }}
-.plot .main-svg {{ background: transparent !important; }}
-.plot .bg {{ fill: transparent !important; }} .plot text {{ fill: var(--ink) !important; }}
-.plot .gridlayer path {{ stroke: var(--grid) !important; }}
-.plot .xlines-above, .plot .ylines-above {{ stroke: var(--line) !important; }}
-.plot .hovertext path {{ fill: var(--panel) !important; stroke: var(--line) !important; }}
-.plot .modebar, .plot .modebar-group {{ background: transparent !important; }}
-.plot .modebar-btn path {{ fill: var(--muted) !important; }}
-</style></head>
-<body><h1>{title}</h1><p>{summary}</p>
-{body}
-</body></html>
-"""
-
-
-def axis_title(name: str) -> str:
-    """Return what an objective or a metric measures, with its unit."""
-    if name in _TITLES:
-        return _TITLES[name]
-    words, _, unit = name.rpartition("_")
-    if words and unit in _UNITS:
-        return f"{words.replace('_', ' ')} ({_UNITS[unit]})"
-    return name.replace("_", " ")
-
-
-def formatted(name: str, value: float) -> str:
-    """Return a value as a reader wants it: shares in percent, counts in full, else 4 digits."""
-    if name in _SHARES:
-        return f"{value:.2%}"
-    if name.endswith("_params"):
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
 
 
 def pareto_figure(
@@ -137,7 +61,7 @@ def pareto_figure(
         figure.add_trace(view.front_trace())
     for trial, symbol in zip(view.baselines, _SYMBOLS * len(view.baselines), strict=False):
         # Short, so that the legend takes few lines where the page is narrow.
-        name = baseline_name(trial.user_attrs["baseline"]).removesuffix(" in all layers")
+        name = baseline_title(trial.user_attrs["baseline"]).removesuffix(" in all layers")
         marker = {"symbol": symbol, "size": 13, "color": _BASELINE, "line": _EDGE}
         figure.add_trace(view.points([trial], f"baseline: {name}", marker, coloured=False))
     if view.front:
@@ -152,53 +76,6 @@ def pareto_figure(
         )
     figure.update_layout(view.layout(title))
     return figure
-
-
-def pareto_html(trials: Trials, directions: Directions, names: Names, title: str) -> str:
-    """Return the figure and a table of the front as one page, plotly.js inside (4.7 MB)."""
-    front = pareto_front(trials, directions)
-    body = "<h2>No trial is complete yet, so there is no front to draw.</h2>"
-    if front:
-        figure = pareto_figure(trials, directions, names)
-        size = {"full_html": False, "default_height": "100%", "div_id": "pareto"}
-        plot = figure.to_html(include_plotlyjs=True, config=CONFIG, **size)
-        body = f'<div class="plot">{plot}</div>\n{_table(front, directions, names)}'
-    return _PAGE.format(title=escape(title), summary=escape(_summary(trials)), body=body)
-
-
-def pareto_csv(trials: Trials, directions: Directions, names: Names) -> str:
-    """Return the front as CSV, cheapest first: objectives, structure, and every metric.
-
-    Numbers are written in full; a metric that a trial does not have is an empty cell.
-    """
-    front = pareto_front(trials, directions)
-    chosen = knee(front, directions) if front else None
-    metrics = {name for trial in front for name in trial.user_attrs.get("metrics", {})}
-    head = ["trial", *names, "knee", "baseline", "structure", "learning_rate"]
-    columns = [*head, *sorted(metrics - set(head)), "spec"]
-    text = io.StringIO()
-    table = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    table.writeheader()
-    for trial in front:
-        attrs = trial.user_attrs
-        table.writerow(
-            attrs.get("metrics", {})
-            | dict(zip(names, trial.values, strict=True))
-            | {
-                "trial": trial.number,
-                "knee": "yes" if trial is chosen else "",
-                "baseline": attrs.get("baseline", ""),
-                "structure": structure(trial),
-                "learning_rate": attrs.get("learning", {}).get("learning_rate", ""),
-                "spec": attrs.get("spec", ""),
-            }
-        )
-    return text.getvalue()
-
-
-def baseline_name(baseline: str) -> str:
-    """Return a baseline's name for readers."""
-    return _BASELINES.get(baseline, baseline.replace("_", " "))
 
 
 class _View:
@@ -298,7 +175,7 @@ class _View:
         for letter, name, span in zip("xy", axes, self.ranges or ([], []), strict=True):
             layout[f"{letter}axis"] = {
                 "title": {"text": self._axis_title(name), "standoff": 12},
-                "tickformat": ",.1~%" if name in _SHARES else None,
+                "tickformat": ",.1~%" if name in SHARES else None,
                 "range": span or None,
                 "gridcolor": _GRID,
                 "linecolor": _GRID,
@@ -311,7 +188,7 @@ class _View:
         if name not in self.names:
             return name
         lower = self.directions[list(self.names).index(name)] == StudyDirection.MINIMIZE
-        return f"{escape(axis_title(name))}, {'lower' if lower else 'higher'} is better"
+        return f"{escape(title_of(name))}, {'lower' if lower else 'higher'} is better"
 
     def _values(self, trial: FrozenTrial) -> Sequence[float]:
         return trial.values if feasible(trial) else _last_rung(trial, len(self.names))
@@ -337,12 +214,12 @@ class _View:
         attrs = trial.user_attrs
         head = f"<b>trial {trial.number}</b>"
         if "baseline" in attrs:
-            head += f", baseline: {escape(baseline_name(attrs['baseline']))}"
+            head += f", baseline: {escape(baseline_title(attrs['baseline']))}"
         lines = [head]
         for name, value in zip(self.names, self._values(trial), strict=True):
-            lines.append(f"{escape(axis_title(name))}: <b>{formatted(name, value)}</b>")
+            lines.append(f"{escape(title_of(name))}: <b>{formatted(name, value)}</b>")
         long = [structure(trial)]
-        facts = [f"learning rate {_rate(trial)}"] if _rate(trial) else []
+        facts = [f"learning rate {learning_rate_of(trial)}"] if learning_rate_of(trial) else []
         if "train_s" in attrs.get("metrics", {}):
             facts.append(f"trained for {attrs['metrics']['train_s']:.3g} s")
         long.append(", ".join(facts))
@@ -367,33 +244,7 @@ def _last_rung(trial: FrozenTrial, n_objectives: int) -> Sequence[float]:
     return values if len(values) == n_objectives else ()
 
 
-def _summary(trials: Trials) -> str:
-    ends = Counter(t.user_attrs.get("end", t.state.name.lower()) for t in trials)
-    counts = ", ".join(f"{n} {end}" for end, n in sorted(ends.items()))
-    return f"{len(trials)} trial{'s' * (len(trials) != 1)}: {counts}" if trials else "No trial yet."
-
-
-def _table(front: Trials, directions: Directions, names: Names) -> str:
-    chosen = knee(front, directions)
-    head = ["trial", *map(axis_title, names), "learning rate", "structure", "note"]
-    rows = []
-    for trial in front:
-        notes = ["knee"] if trial is chosen else []
-        if "baseline" in trial.user_attrs:
-            notes.append(f"baseline: {baseline_name(trial.user_attrs['baseline'])}")
-        values = map(formatted, names, trial.values)
-        cells = [str(trial.number), *values, _rate(trial), structure(trial), ", ".join(notes)]
-        rows.append(f"<tr{' class=knee' * (trial is chosen)}>{_cells('td', cells)}</tr>")
-    return (
-        f'<h2>The Pareto front</h2><div class="table"><table><thead><tr>{_cells("th", head)}</tr>'
-        f"</thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def _cells(tag: str, texts: Iterable[str]) -> str:
-    return "".join(f"<{tag}>{escape(text)}</{tag}>" for text in texts)
-
-
-def _rate(trial: FrozenTrial) -> str:
+def learning_rate_of(trial: FrozenTrial) -> str:
+    """Return the learning rate of a trial for people, "" where it has none."""
     rate = trial.user_attrs.get("learning", {}).get("learning_rate")
     return "" if rate is None else f"{rate:.2g}"

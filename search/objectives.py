@@ -69,6 +69,24 @@ METRICS = {
 }
 """Metrics by name."""
 
+SHARES = ("accuracy", "macro_f1", "latency_ratio")
+"""Metrics that are shares of one, shown in percent."""
+
+
+def title_of(name: str) -> str:
+    """Return what a metric measures, with its unit, for people."""
+    return METRICS[name].title if name in METRICS else name.replace("_", " ")
+
+
+def formatted(name: str, value: float) -> str:
+    """Return a metric's value for people: shares in percent, counts in full, else 4 digits."""
+    if name in SHARES:
+        return f"{value:.2%}"
+    if name.endswith("_params"):
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
 Cost = Callable[[AdapterSpec, BackboneShape, int, TokenStats], float]
 
 _COSTS: dict[str, Cost] = {

@@ -16,7 +16,8 @@ from search.progress import Progress
 from search.store import STUDY_FILE, only_driver, open_study, redacted
 from search.study_file import StudySpec
 from search.tables import counts, counts_in_words, ended_in_words, front_table
-from search.tracking import Projection, Status, StudySnapshot, TrackingThread
+from search.tracking import Projection, Status, StudySnapshot
+from search.tracking_thread import TrackingThread
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C; everything is kept."""

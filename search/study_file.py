@@ -1,37 +1,49 @@
 """The study file: the contract between the user and Paradapt. Checked before anything runs."""
 
+import json
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from search.baselines import BASELINES
-from search.objectives import METRICS, Constraint
-from search.pruners import PRUNERS
-from search.samplers import SAMPLERS
-from search.study_errors import messages_of
+from search.objectives import Constraint
+from search.study_errors import in_words, messages_of
+from search.study_values import (
+    BaselineName,
+    BoundedMetrics,
+    Insertion,
+    LearningRate,
+    Names,
+    Objectives,
+    Positive,
+    PositiveFloat,
+    PrunerName,
+    Range,
+    SamplerName,
+    Section,
+    StorageUrl,
+    TrackingUrl,
+)
 from search.yaml_text import dump_yaml, parse_yaml
 from space.cost import BackboneShape
-from space.errors import UserError, close_matches
+from space.errors import UserError
 from space.kinds import KINDS, kinds_for
 from space.search_space import FloatRange, SearchSpace, default_space, problems_in
 
-Positive = Annotated[int, Field(ge=1)]
-Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
-
-class _Section(BaseModel):
-    """A part of the study file: unknown keys are refused, and nothing changes after reading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Data(_Section):
+class Data(Section):
     """Where the rows come from."""
 
     source: str | None = Field(None, description="A built-in source: docstrings.")
-    train: str | None = Field(None, description="CSV, TSV, JSONL or Parquet file of the rows.")
+    train: str | None = Field(
+        None,
+        description="CSV, TSV, JSONL or Parquet file of the rows.",
+        validate_default=True,
+    )
     validation: str | None = Field(
         None, description="The same for validation; absent: a stratified share of the rows."
     )
@@ -47,81 +59,75 @@ class Data(_Section):
         0.2, description="Share of the rows to validate on where no validation file is given."
     )
 
-    @model_validator(mode="after")
-    def _one_origin(self) -> Self:
-        if (self.source is None) == (self.train is None):
+    # Checks between keys stand at the later key, so that all other keys are checked as well.
+    @field_validator("train")
+    @classmethod
+    def _one_origin(cls, train: str | None, info: ValidationInfo) -> str | None:
+        if "source" in info.data and (info.data["source"] is None) == (train is None):
             raise ValueError(
-                "give either `source` (a built-in source) or `train` (a file), and one of them only"
+                "give either `data.source` (a built-in source) or `data.train` (a file), and one of"
+                f" them only, but got {'none' if train is None else 'both'}."
             )
-        if self.source is not None and self.validation is not None:
-            raise ValueError("`validation` goes with `train`; a built-in source is split by itself")
-        return self
+        return train
+
+    @field_validator("validation")
+    @classmethod
+    def _goes_with_train(cls, validation: str | None, info: ValidationInfo) -> str | None:
+        if validation is not None and info.data.get("source") is not None:
+            raise ValueError(
+                f"goes with `data.train`, but got {validation!r}; the built-in source"
+                f" {info.data['source']!r} is split by itself."
+            )
+        return validation
 
 
-class Range(_Section):
-    """A range of numbers, both ends included."""
-
-    low: Annotated[float, Field(gt=0)]
-    high: Annotated[float, Field(gt=0)]
-    log: bool = Field(False, description="Spread evenly in the logarithm.")
-
-    @model_validator(mode="after")
-    def _low_below_high(self) -> Self:
-        if self.low >= self.high:
-            raise ValueError(f"low must be below high, but got {self.low} and {self.high}")
-        return self
-
-
-class Space(_Section):
+class Space(Section):
     """What may be sampled; a key left out has the default of the backbone."""
 
     depth: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = Field(
         None, description="How many blocks of the backbone run."
     )
-    insertion: Literal["windows", "free"] | Names | None = Field(
-        None, description="Which blocks carry adapters: patterns, or windows, or free."
+    insertion: Insertion | None = Field(
+        None,
+        description="Which blocks carry adapters: a list of patterns, or windows, or free.",
     )
     roles: Names | None = Field(None, description="Sub-modules that may be adapted.")
     kinds: Names | None = Field(None, description="Adapter kinds.")
     rank: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = Field(
         None, description="Low-rank sizes and inner widths."
     )
-    alpha: Annotated[float, Field(gt=0)] = Field(
-        16.0, description="Adapters are scaled by alpha / rank."
-    )
+    alpha: PositiveFloat = Field(16.0, description="Adapters are scaled by alpha / rank.")
     pooling: Names | None = Field(None, description="How a sequence becomes one vector.")
-    learning_rate: Annotated[float, Field(gt=0)] | Range | None = Field(
+    learning_rate: LearningRate | None = Field(
         None, description="Of the adapters: one value, or a range."
     )
-    head_learning_rate: Annotated[float, Field(gt=0)] = Field(
+    head_learning_rate: PositiveFloat = Field(
         1e-2, description="Of pooling and head, in all structures."
     )
 
 
-class Budget(_Section):
+class Budget(Section):
     """What the study may spend."""
 
     trials: Positive = Field(24, description="Trials that are trained, baselines included.")
     epochs: Positive = Field(4, description="Epochs of a trial that is not pruned.")
-    minutes: Annotated[float, Field(gt=0)] | None = Field(
+    minutes: PositiveFloat | None = Field(
         None, description="No trial begins after so many minutes of one run of the command."
     )
 
 
-class Training(_Section):
+class Training(Section):
     """What all trials have in common."""
 
     batch_size: Positive = Field(32, description="Rows of a training step.")
 
 
-Objective = Annotated[dict[Literal["maximize", "minimize"], str], Field(min_length=1, max_length=1)]
-Bound = Annotated[dict[Literal["max", "min"], float], Field(min_length=1, max_length=2)]
-
-
-class StudySpec(_Section):
+class StudySpec(Section):
     """A whole study file, with every default filled in."""
 
-    name: Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")] = Field(
+    name: Annotated[
+        str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")
+    ] = Field(
         description="Name of the study, of its MLflow experiment and of its folder of weights."
     )
     task: Literal["text-classification"] = Field(description="What is learned.")
@@ -130,40 +136,29 @@ class StudySpec(_Section):
     )
     data: Data
     space: Space = Space()
-    objectives: Annotated[tuple[Objective, ...], Field(min_length=2)] = Field(
+    objectives: Objectives = Field(
         ({"maximize": "accuracy"}, {"minimize": "inference_gflops"}),
         description="Two or more: {maximize: accuracy}, {minimize: inference_gflops}, ...",
     )
-    constraints: tuple[dict[str, Bound], ...] = Field(
+    constraints: tuple[BoundedMetrics, ...] = Field(
         (), description="Bounds that must hold, such as {trainable_params: {max: 500000}}."
     )
     budget: Budget = Budget()
     training: Training = Training()
-    baselines: tuple[str, ...] = Field(
+    baselines: tuple[BaselineName, ...] = Field(
         tuple(BASELINES), description="Fixed structures that are trained first."
     )
-    sampler: str = Field("tpe", description="Optuna's sampler: " + ", ".join(SAMPLERS) + ".")
-    pruner: str = Field("pareto-halving", description="One of " + ", ".join(PRUNERS) + ".")
+    sampler: SamplerName = Field("tpe", description="Optuna's sampler.")
+    pruner: PrunerName = Field("pareto-halving", description="What stops bad trials early.")
     workers: Literal[1] = Field(1, description="Trials that are trained side by side.")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="Of everything that is random.")
-    storage: str = Field("sqlite:///paradapt.db", description="Optuna's storage.")
-    tracking: str = Field("sqlite:///mlflow.db", description="MLflow's tracking store.")
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
+        0, description="Of everything that is random."
+    )
+    storage: StorageUrl = Field("sqlite:///paradapt.db", description="Optuna's storage.")
+    tracking: TrackingUrl = Field("sqlite:///mlflow.db", description="MLflow's tracking store.")
     artifacts: str = Field(
         "paradapt-artifacts", description="Folder of the trained weights of each trial."
     )
-
-    @model_validator(mode="after")
-    def _known_names(self) -> Self:
-        problems = [
-            *_unknown("sampler", (self.sampler,), SAMPLERS),
-            *_unknown("pruner", (self.pruner,), PRUNERS),
-            *_unknown("baselines", self.baselines, BASELINES),
-            *_objective_problems(self.objectives),
-            *_unknown("constraints", [n for c in self.constraints for n in c], METRICS),
-        ]
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
 
     @property
     def objective_names(self) -> tuple[str, ...]:
@@ -214,33 +209,6 @@ class StudySpec(_Section):
         return dump_yaml(self.model_dump(mode="json"))
 
 
-def _unknown(key: str, names: Sequence[str], known: Any) -> list[str]:
-    return [
-        f"{key}: {name!r} is unknown; the names are {', '.join(known)}."
-        + close_matches(name, known)
-        for name in names
-        if name not in known
-    ]
-
-
-def _objective_problems(objectives: Sequence[dict[Any, str]]) -> list[str]:
-    pairs = [pair for objective in objectives for pair in objective.items()]
-    names = [name for _, name in pairs]
-    problems = _unknown("objectives", names, METRICS)
-    problems += [
-        f"objectives: {name!r} stands twice."
-        for name in sorted(set(names))
-        if names.count(name) > 1
-    ]
-    problems += [
-        f"objectives: {name} is better the {'greater' if right == 'maximize' else 'smaller'} it is;"
-        f" write {{{right}: {name}}}, not {{{direction}: {name}}}."
-        for direction, name in pairs
-        if name in METRICS and (right := METRICS[name].direction) != direction
-    ]
-    return problems
-
-
 def load_study_file(path: Path, overrides: Sequence[str] = ()) -> StudySpec:
     """Read and check a study file; every relative path in it becomes absolute.
 
@@ -277,16 +245,16 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{path}: not YAML: {error}.") from error
     if not isinstance(raw, dict):
-        found = "nothing" if raw is None else f"a {type(raw).__name__}"
+        found = "nothing" if raw is None else in_words(raw)
         raise UserError(f"{path}: a study file is a mapping (`name: ...`), but it holds {found}.")
     return raw
 
 
 def _apply_override(raw: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
-    if not equals or not key.strip():
+    *parents, last = (part.strip() for part in key.split("."))
+    if not equals or not all((*parents, last)):
         raise UserError(f"--set {override}: write key.path=value, such as budget.trials=8.")
-    *parents, last = key.strip().split(".")
     section = raw
     for name in parents:
         below = section.setdefault(name, {})
@@ -307,26 +275,38 @@ def _with_tuples(value: Any) -> Any:
 
 
 def _resolve_paths(study: StudySpec, folder: Path) -> StudySpec:
-    def absolute(name: str | None) -> str | None:
-        return None if name is None else str(folder / Path(name).expanduser())
-
-    data = study.data.model_copy(
-        update={key: absolute(getattr(study.data, key)) for key in ("train", "validation")}
-    )
-    local_backbone = folder / Path(study.backbone).expanduser()
+    files = {
+        key: _absolute(name, folder)
+        for key in ("train", "validation")
+        if (name := getattr(study.data, key)) is not None
+    }
+    local_backbone = _absolute(study.backbone, folder)
     return study.model_copy(
         update={
-            "data": data,
-            "backbone": str(local_backbone) if local_backbone.is_dir() else study.backbone,
+            "data": study.data.model_copy(update=files),
+            # os.path: a name that no file can have is no folder, and no error here.
+            "backbone": local_backbone if os.path.isdir(local_backbone) else study.backbone,  # noqa: PTH112
             "storage": _absolute_url(study.storage, folder),
             "tracking": _absolute_url(study.tracking, folder),
-            "artifacts": absolute(study.artifacts),
+            "artifacts": _absolute(study.artifacts, folder),
         }
     )
 
 
+def _absolute(name: str, folder: Path) -> str:
+    return str(folder / os.path.expanduser(name))  # noqa: PTH111 (~nobody stays as it is)
+
+
 def _absolute_url(url: str, folder: Path) -> str:
-    prefix = "sqlite:///"
-    if not url.startswith(prefix) or url.startswith(prefix + "/"):
-        return url
-    return prefix + str(folder / url.removeprefix(prefix))
+    """Return an SQLite URL with its file made absolute; any other URL as it is."""
+    match = re.fullmatch(r"(sqlite(?:\+\w+)?:///)([^/].*)", url)
+    return f"{match[1]}{folder / match[2]}" if match else url
+
+
+def schema() -> str:
+    """Return the JSON schema of the study file, for editors (studies/study.schema.json)."""
+    return json.dumps(StudySpec.model_json_schema(), indent=2) + "\n"
+
+
+if __name__ == "__main__":  # python -m search.study_file > studies/study.schema.json
+    print(schema(), end="")

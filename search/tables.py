@@ -1,4 +1,4 @@
-"""The tables that a terminal shows, and numbers in the reader's units."""
+"""The tables that a terminal shows, in the reader's units."""
 
 from collections.abc import Sequence
 
@@ -8,15 +8,7 @@ from optuna.trial import FrozenTrial
 
 from search.ending import was_trained
 from search.front import knee, pareto_front, structure
-
-
-def number_in_words(name: str, value: float) -> str:
-    """Return a metric's value as people read it: 74.8 %, 0.412, 123,456."""
-    if name in ("accuracy", "macro_f1", "latency_ratio"):
-        return f"{value:.1%}"
-    if name == "trainable_params":
-        return f"{value:,.0f}"
-    return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
+from search.objectives import formatted
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], n_left: int = 1) -> str:
@@ -59,7 +51,7 @@ def front_table(
 
 def _row(trial: FrozenTrial, names: Sequence[str], mark: str) -> list[str]:
     marks = [mark, trial.user_attrs.get("baseline", "")]
-    values = [number_in_words(n, v) for n, v in zip(names, trial.values, strict=True)]
+    values = [formatted(n, v) for n, v in zip(names, trial.values, strict=True)]
     return [str(trial.number), *values, " ".join(m for m in marks if m), structure(trial)]
 
 
@@ -87,7 +79,7 @@ def ended_in_words(number: int, trial: FrozenTrial, names: Sequence[str]) -> str
     attributes = trial.user_attrs
     metrics = attributes.get("metrics", {})
     values = ", ".join(
-        f"{name} {number_in_words(name, metrics[name])}" for name in names if name in metrics
+        f"{name} {formatted(name, metrics[name])}" for name in names if name in metrics
     )
     baseline = f" (baseline {attributes['baseline']})" if "baseline" in attributes else ""
     equal = f" (equal to trial {attributes['same_as']})" if "same_as" in attributes else ""

@@ -7,9 +7,8 @@ process left half written is completed without a second point.
 """
 
 import math
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.figures import axis_title, baseline_name, formatted, pareto_csv, pareto_html
+from search.baselines import baseline_title
 from search.front import knee, pareto_front, structure
 from search.mlflow_client import (
     END_TAG,
@@ -32,6 +31,8 @@ from search.mlflow_client import (
     redacted,
     to_ms,
 )
+from search.objectives import formatted, title_of
+from search.pareto_page import pareto_csv, pareto_html
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -165,7 +166,7 @@ class Projection:
             tags |= {TRIAL_TAG: str(trial.number), "mlflow.parentRunId": parent.info.run_id}
             name = f"trial {trial.number}"
             if "baseline" in trial.user_attrs:
-                name += f" ({baseline_name(trial.user_attrs['baseline'])})"
+                name += f" ({baseline_title(trial.user_attrs['baseline'])})"
             run = self._client.create_run(
                 parent.info.experiment_id, to_ms(trial.datetime_start), tags, name
             )
@@ -234,78 +235,6 @@ class Projection:
         )
 
 
-class TrackingThread:
-    """Updates of a projection beside the training: the latest snapshot wins, none is waited for.
-
-    Args:
-        projection: what is updated; no other thread may use it meanwhile.
-        warn: called once, from the thread, with one line if the store does not answer.
-        interval_s: the least time between the starts of two updates.
-    """
-
-    def __init__(
-        self, projection: Projection, warn: Callable[[str], None], interval_s: float = 10.0
-    ) -> None:
-        self._projection = projection
-        self._warn = warn
-        self._interval_s = interval_s
-        self._condition = threading.Condition()
-        self._latest: StudySnapshot | None = None
-        self._closing = False
-        self._warned = False
-        self._complete = False
-        # A daemon: a server that hangs must not keep the process.
-        self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
-        self._thread.start()
-
-    def submit(self, snapshot: StudySnapshot) -> None:
-        """Leave a snapshot for the next update, in place of one that still waits."""
-        with self._condition:
-            self._latest = snapshot
-            self._condition.notify()
-
-    def close(self, snapshot: StudySnapshot, wait_s: float = 60.0) -> bool:
-        """Make a last update and end the thread; return whether the projection is complete.
-
-        After `wait_s` seconds the update is left to itself and counts as incomplete.
-        """
-        with self._condition:
-            self._latest, self._closing = snapshot, True
-            self._condition.notify()
-        self._thread.join(wait_s)
-        return self._complete and not self._thread.is_alive()
-
-    def _run(self) -> None:
-        while True:
-            with self._condition:
-                self._condition.wait_for(lambda: self._latest is not None)
-                snapshot, last = self._latest, self._closing
-                self._latest = None
-            assert snapshot is not None
-            started = time.monotonic()
-            self._complete = self._update(snapshot)
-            if last:
-                return
-            with self._condition:
-                rest_s = started + self._interval_s - time.monotonic()
-                self._condition.wait_for(lambda: self._closing, timeout=max(rest_s, 0.0))
-
-    def _update(self, snapshot: StudySnapshot) -> bool:
-        try:
-            self._projection.update(snapshot)
-        except Exception as error:  # Whatever a store or a server throws: no trial is lost to it.
-            if not self._warned:
-                self._warned = True
-                reason = " ".join(redacted(str(error)).split())[:240]
-                self._warn(
-                    f"Tracking at {self._projection.place} failed ({reason}). The study goes on;"
-                    " MLflow is brought up to date when tracking works again, at the latest when"
-                    " the same search is run once more."
-                )
-            return False
-        return True
-
-
 def trial_end(trial: FrozenTrial) -> str:
     """Return how a finished trial ended: the attribute, or Optuna's state where it is absent."""
     return str(trial.user_attrs.get("end", _STATE_ENDS[trial.state]))
@@ -317,12 +246,12 @@ def note(snapshot: StudySnapshot) -> str:
     parts = [snapshot.question] if snapshot.question else []
     if front:
         best = knee(front, snapshot.directions)
-        head = ["trial", *map(axis_title, snapshot.names), "structure", ""]
+        head = ["trial", *map(title_of, snapshot.names), "structure", ""]
         rows = [head, ["---"] * len(head)]
         for trial in front[:_NOTE_ROWS]:
             values = map(formatted, snapshot.names, trial.values)
             baseline = trial.user_attrs.get("baseline", "")
-            mark = "**knee**" if trial is best else baseline and baseline_name(baseline)
+            mark = "**knee**" if trial is best else baseline and baseline_title(baseline)
             rows.append([str(trial.number), *values, structure(trial)[:160], mark])
         lines = ("| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in rows)
         parts.append("\n".join(lines))

@@ -7,7 +7,18 @@ import yaml
 
 
 class _StudyLoader(yaml.SafeLoader):
-    """The safe loader, with YAML 1.2's numbers and an error for a key that stands twice."""
+    """The safe loader, with YAML 1.2's numbers and an error for a key that stands twice.
+
+    Aliases are refused: a study file needs none, and with them a small text can be endless.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(
+                None, None, f"aliases such as *{event.anchor} are not read", event.start_mark
+            )
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -44,8 +55,9 @@ def parse_yaml(text: str) -> Any:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise ValueError(f"{place}{error.problem or error.context}") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ValueError(str(error).splitlines()[0]) from error
+    except Exception as error:  # A value that its tag does not fit, such as `!!int ""`.
+        reason = str(error).strip() or type(error).__name__
+        raise ValueError(reason.splitlines()[0]) from error
 
 
 def dump_yaml(data: Any) -> str:

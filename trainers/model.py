@@ -84,6 +84,7 @@ class AdaptedModel(nn.Module):
                     f"The weights do not belong to this structure: {name} has the shape"
                     f" {tuple(state[name].shape)}, but the structure wants {tuple(tensor.shape)}."
                 )
+        for name, tensor in own.items():
             tensor.copy_(state[name])
 
 

@@ -6,8 +6,10 @@ import io
 import pytest
 from optuna.study import StudyDirection
 
-from search.figures import axis_title, formatted, pareto_csv, pareto_figure, pareto_html
+from search.figures import pareto_figure
 from search.front import knee, pareto_front
+from search.objectives import formatted, title_of
+from search.pareto_page import pareto_csv, pareto_html
 from tests.search.finished_study import finished_trials, trial_of
 
 MAX, MIN = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
@@ -109,12 +111,11 @@ def test_axes_have_units_and_shares_are_percent():
     [
         ("accuracy", "validation accuracy", 0.83417, "83.42%"),
         ("trainable_params", "trainable parameters", 148224.0, "148,224"),
-        ("cache_mib", "cache (MiB)", 12.3456, "12.35"),
         ("bleu", "bleu", 0.5, "0.5"),
     ],
 )
 def test_metrics_are_named_and_written_for_readers(name, title, value, text):
-    assert (axis_title(name), formatted(name, value)) == (title, text)
+    assert (title_of(name), formatted(name, value)) == (title, text)
 
 
 def test_the_page_needs_no_network_and_uploads_nothing():

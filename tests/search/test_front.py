@@ -16,8 +16,8 @@ from search.front import (
     knee,
     non_dominated_ranks,
     pareto_front,
-    select,
 )
+from search.selection import select
 from space.errors import UserError
 from tests.search.finished_study import finished_study, finished_trials, trial_of
 

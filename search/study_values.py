@@ -1,0 +1,144 @@
+"""The values that keys of the study file may have: their types, and what is checked of each.
+
+Each check stands at its own key, so that pydantic goes on and finds all problems at once.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+)
+
+from search.baselines import BASELINES
+from search.objectives import METRICS
+from search.pruners import PRUNERS
+from search.samplers import SAMPLERS
+from space.errors import close_matches
+from space.insertion import MODES, PATTERNS
+
+T = TypeVar("T")
+
+Positive = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Names = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A part of the study file: unknown keys are refused, and nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Range(Section):
+    """A range of numbers, both ends included."""
+
+    low: PositiveFloat = Field(description="The least value.")
+    high: PositiveFloat = Field(description="The greatest value.")
+    log: bool = Field(False, description="Spread evenly in the logarithm.")
+
+    @field_validator("high")
+    @classmethod
+    def _above_low(cls, high: float, info: ValidationInfo) -> float:
+        if "low" in info.data and info.data["low"] >= high:
+            raise ValueError(f"must be above low, which is {info.data['low']}, but got {high}.")
+        return high
+
+
+def _problems(value: T, problems: Sequence[str]) -> T:
+    """Return the value, or raise all that is wrong with it, a line each."""
+    if problems:
+        raise ValueError("\n".join(problems))
+    return value
+
+
+def _unknown(names: Iterable[str], known: Collection[str]) -> list[str]:
+    return [
+        f"{name!r} is unknown; the names are {', '.join(known)}." + close_matches(name, known)
+        for name in names
+        if name not in known
+    ]
+
+
+def _in(table: Collection[str]) -> AfterValidator:
+    return AfterValidator(lambda name: _problems(name, _unknown((name,), table)))
+
+
+def _shown_to_editors(table: Collection[str]) -> Any:
+    return Field(json_schema_extra={"enum": [*table]})
+
+
+SamplerName = Annotated[str, _in(SAMPLERS), _shown_to_editors(SAMPLERS)]
+PrunerName = Annotated[str, _in(PRUNERS), _shown_to_editors(PRUNERS)]
+BaselineName = Annotated[str, _in(BASELINES), _shown_to_editors(BASELINES)]
+
+
+def _mode(word: str) -> str:
+    if word not in MODES:
+        raise ValueError(
+            f"must be one of {', '.join(MODES)}, or a list of patterns ({', '.join(PATTERNS)}),"
+            f" but got {word!r}." + close_matches(word, MODES)
+        )
+    return word
+
+
+# A key of two forms is checked against the form that its value has, and against that one only.
+Insertion = Annotated[
+    Annotated[str, AfterValidator(_mode), _shown_to_editors(MODES), Tag("<word>")]
+    | Annotated[Names, Tag("<list>")],
+    Discriminator(lambda value: "<word>" if isinstance(value, str) else "<list>"),
+]
+LearningRate = Annotated[
+    Annotated[PositiveFloat, Tag("<number>")] | Annotated[Range, Tag("<range>")],
+    Discriminator(lambda value: "<range>" if isinstance(value, (dict, Range)) else "<number>"),
+]
+
+
+def _fitting(objectives: "tuple[Objective, ...]") -> "tuple[Objective, ...]":
+    pairs = [pair for objective in objectives for pair in objective.items()]
+    names = [name for _, name in pairs]
+    problems = _unknown(names, METRICS)
+    problems += [f"{name!r} stands twice." for name in sorted(set(names)) if names.count(name) > 1]
+    problems += [
+        f"{name} is better the {'greater' if right == 'maximize' else 'smaller'} it is;"
+        f" write {{{right}: {name}}}, not {{{direction}: {name}}}."
+        for direction, name in pairs
+        if name in METRICS and (right := METRICS[name].direction) != direction
+    ]
+    return _problems(objectives, problems)
+
+
+Objective = Annotated[dict[Literal["maximize", "minimize"], str], Field(min_length=1, max_length=1)]
+Objectives = Annotated[tuple[Objective, ...], Field(min_length=2), AfterValidator(_fitting)]
+Bounds = Annotated[dict[Literal["max", "min"], float], Field(min_length=1, max_length=2)]
+BoundedMetrics = Annotated[
+    dict[str, Bounds],
+    Field(min_length=1),
+    AfterValidator(lambda constraint: _problems(constraint, _unknown(constraint, METRICS))),
+]
+
+
+def _lasting(url: str) -> str:
+    if url in ("sqlite://", "sqlite:///:memory:"):
+        raise ValueError(f"{url!r} is lost when the command ends; write sqlite:///paradapt.db.")
+    return url
+
+
+def _store_or_server(url: str) -> str:
+    if not url.startswith(("sqlite:///", "http://", "https://")):
+        raise ValueError(
+            "must be a database (sqlite:///mlflow.db) or a tracking server (http://...), but got"
+            f" {url!r}."
+        )
+    return url
+
+
+StorageUrl = Annotated[str, AfterValidator(_lasting)]
+TrackingUrl = Annotated[str, AfterValidator(_store_or_server)]
