@@ -69,10 +69,16 @@ def search_command(
     numbers = {"budget.trials": trials, "workers": workers}
     extra = [f"{key}={value}" for key, value in numbers.items() if value is not None]
     study = _load(study_file, [*overrides, *extra])
-    click.echo(f"Study {study.name!r} of {study_file}; loading the libraries ...", err=True)
-    from search.run import search as run_search
+    from search.progress import Progress
 
-    return run_search(study, study_file, click.echo)
+    progress = Progress(study.budget.trials)
+    try:
+        progress.stage("loading the libraries")
+        from search.run import search as run_search
+
+        return run_search(study, study_file, progress, click.echo)
+    finally:
+        progress.close()
 
 
 @main.command("status")

@@ -23,25 +23,28 @@ INTERRUPTED = 130
 """Exit status after Ctrl-C; everything is kept."""
 
 
-def search(study: StudySpec, path: Path, say: Callable[[str], None]) -> int:
+def search(study: StudySpec, path: Path, progress: Progress, say: Callable[[str], None]) -> int:
     """Run, or go on with, a study; return the exit status.
+
+    Args:
+        study: the checked study file.
+        path: where it is.
+        progress: shows how the study gets on; closed before the results are said.
+        say: takes the results.
 
     Raises:
         UserError: what the study file names is wrong; nothing was written.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # our own lines say what matters
-    progress = Progress(study.budget.trials)
-    try:
-        context = prepare(study, path.resolve().parent, progress.stage)
-        for notice in context.data.notices:
-            progress.write(f"note: {notice}")
-        progress.stage("opening the study")
-        projection = Projection(study.tracking, study.name)
-        stored = open_study(context)
-        with only_driver(context):
-            status, why, tracked = _run(context, stored, path, progress, projection)
-    finally:
-        progress.close()
+    context = prepare(study, path.resolve().parent, progress.stage)
+    for notice in context.data.notices:
+        progress.write(f"note: {notice}")
+    progress.stage("opening the study")
+    projection = Projection(study.tracking, study.name)
+    stored = open_study(context)
+    with only_driver(context):
+        status, why, tracked = _run(context, stored, path, progress, projection)
+    progress.close()
     say(f"\nThe study {study.name!r} is {status}: {why}.")
     say(counts_in_words(counts(stored)) + "\n")
     say(front_table(stored.get_trials(), stored.directions, study.objective_names))

@@ -158,9 +158,15 @@ def only_driver(context: StudyContext) -> Iterator[None]:
     Raises:
         UserError: another command holds it.
     """
-    context.weights_folder.mkdir(parents=True, exist_ok=True)
     path = context.weights_folder / "driver.lock"
-    with path.open("a+") as file:
+    try:
+        context.weights_folder.mkdir(parents=True, exist_ok=True)
+        opened = path.open("a+")
+    except OSError as error:
+        raise UserError(
+            f"artifacts: {context.weights_folder} cannot be written ({error})."
+        ) from error
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

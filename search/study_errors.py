@@ -53,6 +53,8 @@ def _messages(detail: ErrorDetails, root: type[BaseModel]) -> list[str]:
         return [f"{key}: this key is required."]
     if kind == "value_error":
         return [f"{key}: {line}" for line in str(detail["ctx"]["error"]).splitlines()]
+    if kind == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"]:
+        return []  # Pydantic counts the entries that are right; the others are told of each.
     return [f"{key}: {_rule(detail)}, but got {in_words(detail['input'])}.{_near(detail)}"]
 
 
