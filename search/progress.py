@@ -21,11 +21,12 @@ class Progress:
 
     Args:
         n_trials: how many trials there will be.
-        stream: where to write; a bar if it is a terminal, else plain lines.
+        stream: where to write (None: standard error); a bar if it is a terminal, else plain
+            lines.
     """
 
-    def __init__(self, n_trials: int, stream: TextIO = sys.stderr) -> None:
-        self._stream = stream
+    def __init__(self, n_trials: int, stream: TextIO | None = None) -> None:
+        self._stream = stream = stream or sys.stderr
         self._n_trials = n_trials
         self._n_before = 0
         self._n_done = 0

@@ -39,8 +39,7 @@ _RULES = {
 
 def messages_of(error: ValidationError, root: type[BaseModel]) -> list[str]:
     """Return one message for each problem: key, rule, value, and what would be right."""
-    messages = [message for detail in error.errors() for message in _messages(detail, root)]
-    return [message.encode("utf-8", "backslashreplace").decode() for message in messages]
+    return [message for detail in error.errors() for message in _messages(detail, root)]
 
 
 def _messages(detail: ErrorDetails, root: type[BaseModel]) -> list[str]:

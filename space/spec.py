@@ -1,6 +1,7 @@
 """A structure as plain data: which adapters stand where, and how deep the backbone runs."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -20,7 +21,7 @@ class Adapter:
 
     Raises:
         ValueError: an unknown kind or role, a kind that cannot serve the role, a rank below 1,
-            or an alpha where the kind has none (or none where it has one).
+            an alpha where the kind has none (or none where it has one), or one not above 0.
     """
 
     layer: int
@@ -52,6 +53,8 @@ class Adapter:
             rule = "needs an alpha" if kind.scaled else "has no alpha"
             raise ValueError(f"A {self.kind} adapter {rule}, but got {self.alpha}.")
         if self.alpha is not None:
+            if not 0 < self.alpha < math.inf:
+                raise ValueError(f"An adapter's alpha is a number above 0, but got {self.alpha}.")
             object.__setattr__(self, "alpha", float(self.alpha))
 
     @property

@@ -3,11 +3,14 @@
 import hashlib
 import importlib.util
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import constants, get_session
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
@@ -15,6 +18,8 @@ from transformers.utils import logging as transformers_logging
 from space.cost import BackboneShape
 from space.errors import UserError, close_matches
 from trainers.families import FAMILIES, Family
+
+_HUB_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +81,15 @@ def load_backbone(name: str, folder: Path | None = None) -> Backbone:
         UserError: it is not there, not complete, not safetensors, or of an unknown family.
     """
     source = _source(name, folder or Path.cwd())
-    config = _load_config(name, source)
+    options = {
+        "local_files_only": Path(source).is_dir() or not _hub_answers(),
+        "trust_remote_code": False,
+    }
+    config = _load_config(name, source, options)
     family = _family(name, config.model_type)
-    tokenizer = _load_tokenizer(name, source)
-    model = _load_weights(name, source, config, family)
+    tokenizer = _load_tokenizer(name, source, options)
+    _check_vocabulary(name, tokenizer, config.vocab_size)
+    model = _load_weights(name, source, config, family, options)
     model.requires_grad_(False).eval()
     return Backbone(
         name=name,
@@ -87,14 +97,21 @@ def load_backbone(name: str, folder: Path | None = None) -> Backbone:
         tokenizer=tokenizer,
         family=family,
         shape=_measure_shape(name, model, family),
-        fingerprint=fingerprint(model),
+        fingerprint=fingerprint(model, family.unused),
     )
 
 
-def fingerprint(model: nn.Module) -> str:
-    """Return the SHA-256 over names, types, shapes and bytes of a model's weights."""
+def fingerprint(model: nn.Module, unused: tuple[str, ...] = ()) -> str:
+    """Return the SHA-256 over names, types, shapes and bytes of a model's weights.
+
+    Args:
+        model: whose weights are read.
+        unused: parts that are left out: where a model was saved without them, they are random.
+    """
     digest = hashlib.sha256()
     for key, tensor in sorted(model.state_dict().items()):
+        if _is_in(key, unused):
+            continue
         digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()
@@ -152,9 +169,22 @@ def _check_folder(name: str, path: Path) -> None:
         )
 
 
-def _load_config(name: str, source: str) -> Any:
+def _is_in(key: str, parts: tuple[str, ...]) -> bool:
+    return key.startswith(tuple(f"{part}." for part in parts))
+
+
+def _hub_answers() -> bool:
+    """Return whether the hub can be reached; its own client needs 23 s of retries to find out."""
     try:
-        return AutoConfig.from_pretrained(source, trust_remote_code=False)
+        get_session().head(constants.ENDPOINT, timeout=_HUB_TIMEOUT_S)
+    except Exception:  # Of several libraries; whatever it is, only the local cache is left.
+        return False
+    return True
+
+
+def _load_config(name: str, source: str, options: Mapping[str, bool]) -> Any:
+    try:
+        return AutoConfig.from_pretrained(source, **options)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(_cannot_load(name, error)) from error
 
@@ -177,9 +207,9 @@ def _family(name: str, model_type: str) -> Family:
     return FAMILIES[model_type]
 
 
-def _load_tokenizer(name: str, source: str) -> PreTrainedTokenizerBase:
+def _load_tokenizer(name: str, source: str, options: Mapping[str, bool]) -> PreTrainedTokenizerBase:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"backbone: {name!r} has no tokenizer that loads ({error}).") from error
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
@@ -187,7 +217,27 @@ def _load_tokenizer(name: str, source: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _load_weights(name: str, source: str, config: Any, family: Family) -> nn.Module:
+def _check_vocabulary(name: str, tokenizer: PreTrainedTokenizerBase, n_embeddings: int) -> None:
+    """Raise UserError unless the tokenizer has tokens, all of which the model can embed."""
+    vocabulary = tokenizer.get_vocab()
+    # Where a folder holds no tokenizer, transformers makes one that knows no word.
+    if not vocabulary.keys() - set(tokenizer.all_special_tokens):
+        raise UserError(
+            f"backbone: {name!r} has no tokenizer with a vocabulary (tokenizer.json or vocab.txt)."
+            " Save it beside the model with tokenizer.save_pretrained(...)."
+        )
+    highest = max(vocabulary.values())
+    if highest >= n_embeddings:
+        raise UserError(
+            f"backbone: the tokenizer of {name!r} has token ids up to {highest}, but the model"
+            f" embeds {n_embeddings} (0 to {n_embeddings - 1}). Give it the tokenizer that it was"
+            " trained with."
+        )
+
+
+def _load_weights(
+    name: str, source: str, config: Any, family: Family, options: Mapping[str, bool]
+) -> nn.Module:
     level = transformers_logging.get_verbosity()
     # Its report on heads that are not used is of no concern here, and ours tells what is missing.
     transformers_logging.set_verbosity(logging.ERROR)
@@ -198,16 +248,16 @@ def _load_weights(name: str, source: str, config: Any, family: Family) -> nn.Mod
             config=config,
             dtype=torch.float32,
             use_safetensors=True,
-            trust_remote_code=False,
             attn_implementation="eager",
             output_loading_info=True,
+            **options,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"backbone: the weights of {name!r} do not load ({error}).") from error
     finally:
         transformers_logging.set_verbosity(level)
         transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-    missing = sorted(k for k in info["missing_keys"] if not k.startswith(family.unused or "\0"))
+    missing = sorted(key for key in info["missing_keys"] if not _is_in(key, family.unused))
     if missing:
         raise UserError(
             f"backbone: the weights of {name!r} lack {len(missing)} tensors ({missing[0]}, ...);"

@@ -103,8 +103,9 @@ def write_bundle(
             folder.rmdir()
         partial.replace(folder)
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise UserError(f"--output {folder}: cannot be written ({error}).") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def check_free(folder: Path) -> None:

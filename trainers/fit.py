@@ -6,6 +6,7 @@ Metrics have one road: each epoch's go through `report`, and all of them are in 
 import logging
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -90,7 +91,10 @@ def fit(
     reset_peak_memory()
     started = time.perf_counter()
     try:
-        trainer.fit(module, datamodule=data)
+        with warnings.catch_warnings():
+            # The backbone is, on purpose.
+            warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
+            trainer.fit(module, datamodule=data)
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise TrialError(f"no memory left ({error})") from error
     except RuntimeError as error:
@@ -151,12 +155,8 @@ class _FitModule(LightningModule):
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        if not math.isfinite(self._losses[-1].item()):
-            raise TrialError(
-                f"the loss became {self._losses[-1].item()} at step {self._steps + 1};"
-                f" the learning rate was {self.learning.learning_rate}"
-            )
         self._steps += 1
+        self._check_finite("the loss", self._losses[-1].item())
         self._tick(self._steps, int(self.trainer.estimated_stepping_batches))
 
     def on_validation_epoch_start(self) -> None:
@@ -170,6 +170,8 @@ class _FitModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         logits, labels = (torch.cat(parts) for parts in zip(*self._validated, strict=True))
         metrics = classification_metrics(logits, labels)
+        # A last step that breaks the weights shows here only.
+        self._check_finite("the validation loss", metrics["validation_loss"])
         metrics["train_loss"] = torch.stack(self._losses).mean().item()
         metrics["epoch_s"] = time.perf_counter() - self._epoch_started
         epoch = EpochReport(
@@ -178,6 +180,13 @@ class _FitModule(LightningModule):
         self.history.append(epoch)
         if not self._report(epoch):
             self.trainer.should_stop = True
+
+    def _check_finite(self, what: str, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise TrialError(
+                f"{what} became {loss} at step {self._steps}; the learning rate was"
+                f" {self.learning.learning_rate}"
+            )
 
 
 def _warm_up_and_decay(step: int, n_steps: int) -> float:

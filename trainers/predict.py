@@ -81,6 +81,10 @@ def _label(
             f" {', '.join(map(str, chunk.columns))}.{close_matches(column, chunk.columns)}"
             " Name the column of the texts with --text."
         )
+    if list(chunk.columns).count(column) > 1:
+        raise UserError(
+            f"--input {source}: has several columns {column!r}; rename all but one of them."
+        )
     labels = bundle.config.labels
     added = ["prediction", *(f"probability_{label}" for label in labels)]
     clash = [name for name in added if name in chunk.columns]

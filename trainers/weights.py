@@ -28,12 +28,23 @@ def save_weights(model: AdaptedModel, folder: Path, number: int) -> Path:
 
 
 def write_tensors(state: Mapping[str, Tensor], target: Path) -> None:
-    """Write tensors so that a crash or a full disk leaves the old file or none, never a part."""
+    """Write tensors so that a crash or a full disk leaves the old file or none, never a part.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     partial = target.with_suffix(".partial")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, partial)
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(target)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    try:
+        save_file(tensors, partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(target)
+    except SafetensorError as error:
+        # How its writer tells of a full disk or a folder that is gone.
+        raise OSError(str(error)) from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

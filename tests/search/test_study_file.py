@@ -1,12 +1,12 @@
 """The study file: what is filled in, what is refused, and in which words."""
 
+import copy
 import json
-import re
 from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.study_file import StudySpec, load_study_file, schema
@@ -38,7 +38,7 @@ def load(tmp_path):
     def run(*overrides, drop=(), **changes):
         content = {key: value for key, value in (VALID | changes).items() if key not in drop}
         path = tmp_path / "study.yaml"
-        path.write_text(yaml.safe_dump(content), encoding="utf-8")
+        path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
         return load_study_file(path, overrides)
 
     return run
@@ -132,7 +132,11 @@ class TestRead:
 
     def test_the_resolved_file_reads_as_the_same_study(self, load, tmp_path):
         study = load(
-            space={"rank": [2, 4], "insertion": "windows", "learning_rate": {"low": 1e-4, "high": 1}},
+            space={
+                "rank": [2, 4],
+                "insertion": "windows",
+                "learning_rate": {"low": 1e-4, "high": 1},
+            },
             constraints=[{"trainable_params": {"max": 50_000}}],
         )
         path = tmp_path / "resolved.yaml"
@@ -247,13 +251,21 @@ class TestFile:
         [
             ("name: a\ndata: [1\n", "not YAML: line 3, column 1: "),
             ("name: a\n\tb: c\n", "not YAML: line 2, column 1: "),
-            ("name: a\nseed: 1\nseed: 2\n", "not YAML: line 3, column 1: the key `seed` stands twice"),
-            ("budget:\n  trials: 1\n  trials: 1\n", "line 3, column 3: the key `trials` stands twice"),
+            (
+                "name: a\nseed: 1\nseed: 2\n",
+                "not YAML: line 3, column 1: the key `seed` stands twice",
+            ),
+            (
+                "budget:\n  trials: 1\n  trials: 1\n",
+                "line 3, column 3: the key `trials` stands twice",
+            ),
             ("a: &a [1]\nb: *a\n", "line 2, column 4: aliases such as *a are not read"),
             ("a: &a [*a]\n", "line 1, column 8: aliases such as *a are not read"),
             ("a: !!python/object/apply:os.getcwd []\n", "line 1, column 4: "),
             ("a: !!int ''\n", "not YAML: "),
             ("a: \0\n", "not YAML: unacceptable character"),
+            ('a: "\\ud800"', "line 1, column 4: a text with half a character"),
+            ('"\\udfff": 1', "line 1, column 1: a text with half a character"),
             ("{[1]: 2}", "not YAML: line 1"),
             ("a: " + "[" * 3000, "not YAML: "),
             ("seed: " + "9" * 5000, "not YAML: "),
@@ -264,7 +276,12 @@ class TestFile:
 
     @pytest.mark.parametrize(
         ("text", "found"),
-        [("", "nothing"), ("# only this\n", "nothing"), ("- a\n- b\n", "['a', 'b']"), ("hi", "'hi'")],
+        [
+            ("", "nothing"),
+            ("# only this\n", "nothing"),
+            ("- a\n- b\n", "['a', 'b']"),
+            ("hi", "'hi'"),
+        ],
     )
     def test_a_top_level_that_is_no_mapping_is_refused(self, refusal, text, found):
         assert refusal(text) == f"a study file is a mapping (`name: ...`), but it holds {found}."
@@ -290,14 +307,15 @@ class TestKeys:
                 {"training": {"batchsize": 3}},
                 "training.batchsize: unknown key. Did you mean `batch_size`?",
             ),
-            ({3: 4}, "3: must be a text where a key stands, but got 3."),
         ],
     )
     def test_an_unknown_key_is_refused_with_its_near_match(self, problems, changes, message):
-        (found,) = problems(**{str(k): v for k, v in changes.items()}) if 3 not in changes else (
-            problems_of_raw(changes)
-        )
+        (found,) = problems(**changes)
         assert message in found
+
+    def test_a_key_that_is_no_text_is_refused(self, refusal):
+        text = yaml.safe_dump(VALID | {3: 4})
+        assert refusal(text).endswith("must be a text where a key stands, but got 3.")
 
     @pytest.mark.parametrize("key", sorted(VALID))
     def test_a_required_key_is_missed_by_name(self, problems, key):
@@ -326,7 +344,10 @@ class TestKeys:
             ({"data": {"train": "a", "rows": "all"}}, "data.rows: must be a whole number, but got"),
             ({"data": {"train": "a", "rows": 0}}, "data.rows: must be at least 1, but got 0."),
             ({"data": {"train": "a", "max_length": 1}}, "data.max_length: must be at least 4"),
-            ({"data": {"train": "a", "validation_share": 1}}, "data.validation_share: must be less"),
+            (
+                {"data": {"train": "a", "validation_share": 1}},
+                "data.validation_share: must be less",
+            ),
             ({"data": {"train": 3}}, "data.train: must be a text, but got 3."),
             ({"space": {"rank": []}}, "space.rank: must not be empty, but got []."),
             ({"space": {"rank": [4, 0]}}, "space.rank[1]: must be at least 1, but got 0."),
@@ -368,10 +389,16 @@ class TestKeys:
                 "task: must be 'text-classification', but got 'text-clasification'. Did you mean"
                 " `text-classification`?",
             ),
-            ({"sampler": "nsga"}, "sampler: 'nsga' is unknown; the names are tpe, nsga2, nsga3, gp,"),
+            (
+                {"sampler": "nsga"},
+                "sampler: 'nsga' is unknown; the names are tpe, nsga2, nsga3, gp,",
+            ),
             ({"sampler": "nsga"}, "Did you mean `nsga3` or `nsga2`?"),
             ({"pruner": "pareto-halfing"}, "Did you mean `pareto-halving`?"),
-            ({"pruner": "median"}, "pruner: 'median' is unknown; the names are pareto-halving, none."),
+            (
+                {"pruner": "median"},
+                "pruner: 'median' is unknown; the names are pareto-halving, none.",
+            ),
             ({"baselines": ["lora"]}, "baselines[0]: 'lora' is unknown; the names are head_only, "),
             ({"baselines": ["heads_only"]}, "Did you mean `head_only`?"),
             ({"objectives": []}, "objectives: must have at least 2 entries, but got []."),
@@ -397,7 +424,12 @@ class TestKeys:
                 "objectives[0].maximise: must be 'maximize' or 'minimize', but got 'maximise'.",
             ),
             (
-                {"objectives": [{"maximize": "accuracy", "minimize": "train_s"}, {"minimize": "x"}]},
+                {
+                    "objectives": [
+                        {"maximize": "accuracy", "minimize": "train_s"},
+                        {"minimize": "x"},
+                    ]
+                },
                 "objectives[0]: must have at most 1 entry, but got",
             ),
             (
@@ -421,8 +453,8 @@ class TestKeys:
             ),
             (
                 {"data": {}},
-                "data.train: give either `data.source` (a built-in source) or `data.train` (a file),"
-                " and one of them only, but got none.",
+                "data.train: give either `data.source` (a built-in source) or `data.train` (a file"
+                "), and one of them only, but got none.",
             ),
             ({"data": {"source": "docstrings", "train": "a"}}, "one of them only, but got both."),
             (
@@ -472,22 +504,168 @@ class TestKeys:
             ]
         )
 
-    def test_characters_that_no_terminal_shows_are_escaped(self, tmp_path):
-        path = tmp_path / "study.yaml"
-        path.write_text('"\\ud800": "\\ud800"\nname: "\\ud800"\n')
-        with pytest.raises(UserError) as caught:
-            load_study_file(path)
-        assert "\\ud800: unknown key" in str(caught.value)
-        assert str(caught.value).encode("utf-8")
+
+RICH = VALID | {
+    "data": {"train": "a.csv", "text": "t", "label": "l", "max_length": 32, "rows": 9},
+    "space": {
+        "depth": [1, 2],
+        "insertion": ["all", "last"],
+        "roles": ["query", "ffn"],
+        "kinds": ["lora", "bottleneck"],
+        "rank": [2, 4],
+        "alpha": 8.0,
+        "pooling": ["mean"],
+        "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+        "head_learning_rate": 1e-2,
+    },
+    "objectives": [{"maximize": "accuracy"}, {"minimize": "inference_gflops"}],
+    "constraints": [{"trainable_params": {"max": 500_000}}],
+    "budget": {"trials": 6, "epochs": 2, "minutes": 3.5},
+    "training": {"batch_size": 8},
+    "baselines": ["head_only"],
+    "sampler": "tpe",
+    "pruner": "none",
+    "workers": 1,
+    "seed": 0,
+    "storage": "sqlite:///a.db",
+    "tracking": "sqlite:///m.db",
+    "artifacts": "weights",
+}
 
 
-def problems_of_raw(changes):
-    """The problems of a file whose keys need not be texts."""
-    folder = Path(__file__).parent
-    with pytest.raises(UserError) as caught:
-        _load_text(yaml.safe_dump(VALID | changes), folder)
-    return [line.partition(": ")[2] for line in caught.value.problems]
+def _paths(value, path=()):
+    """Every place in nested data, the top included."""
+    if isinstance(value, dict):
+        below = list(value.items())
+    else:
+        below = list(enumerate(value)) if isinstance(value, list) else []
+    return [path, *(p for key, part in below for p in _paths(part, (*path, key)))]
 
 
-def _load_text(text: str, folder: Path) -> StudySpec:
-    raise NotImplementedError
+PATHS = [path for path in _paths(RICH) if path]
+WORDS = st.sampled_from(
+    ["", "all", "free", "lora", "maximize", "~nobody/x", "\0", "a" * 5000, "[key]"]
+)
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | WORDS
+    | st.text(max_size=6)
+    | st.dates()
+    | st.binary(max_size=3)
+)
+KEYS = (
+    WORDS
+    | st.text(max_size=4)
+    | st.sampled_from(["rank", "name", "low", "<range>"])
+    | st.integers()
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@st.composite
+def mutated(draw):
+    """The rich study with one to three places replaced, removed or added to."""
+    content = copy.deepcopy(RICH)
+    for _ in range(draw(st.integers(1, 3))):
+        *parents, last = draw(st.sampled_from(PATHS))
+        place = content
+        try:
+            for key in parents:
+                place = place[key]
+            match draw(st.sampled_from(["replace", "remove", "add"])):
+                case "replace":
+                    place[last] = draw(VALUES)
+                case "remove":
+                    del place[last]
+                case "add":
+                    place[draw(KEYS)] = draw(VALUES)
+        except (LookupError, TypeError):
+            continue  # An earlier change took the place away.
+    return content
+
+
+@pytest.fixture(scope="module")
+def read(tmp_path_factory):
+    path = tmp_path_factory.mktemp("fuzz") / "study.yaml"
+
+    def run(content, *overrides):
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        try:
+            study = load_study_file(path, overrides)
+        except UserError as error:
+            assert error.problems
+            assert all(problem.strip() for problem in error.problems)
+            assert len(set(error.problems)) == len(error.problems)
+            assert str(error).encode("utf-8")
+            return None
+        assert isinstance(study, StudySpec)
+        return study
+
+    return run
+
+
+class TestFuzz:
+    """Whatever a file holds: a study, or messages that can be printed."""
+
+    def test_the_study_that_is_mutated_is_valid(self, read):
+        assert read(yaml.safe_dump(RICH)) is not None
+
+    @settings(max_examples=1000, deadline=None)
+    @given(content=mutated())
+    def test_a_mutated_study_is_read_or_refused(self, read, content):
+        study = read(yaml.safe_dump(content))
+        assert study is None or read(study.to_yaml()) == study
+
+    @settings(max_examples=500, deadline=None)
+    @given(path=st.sampled_from(PATHS), text=st.text(max_size=20) | VALUES.map(repr))
+    def test_a_random_override_is_read_or_refused(self, read, path, text):
+        override = ".".join(map(str, path)) + f"={text}"
+        study = read(yaml.safe_dump(RICH), override)
+        assert study is None or study.task == "text-classification"
+
+    @settings(max_examples=500, deadline=None)
+    @given(
+        text=st.text(alphabet="ab:-[]{}&*!|>#'\"%@,?\n\t 019.~<", max_size=40)
+        | st.text(max_size=30).filter(lambda t: t.isprintable())
+    )
+    def test_a_random_text_is_refused(self, read, text):
+        assert read(text) is None
+
+    @settings(max_examples=200, deadline=None)
+    @given(content=st.binary(max_size=30))
+    def test_random_bytes_are_refused(self, read, content):
+        assert read(content) is None
+
+
+class TestSchema:
+    def test_the_schema_that_we_ship_is_current(self):
+        shipped = (STUDIES / "study.schema.json").read_text(encoding="utf-8")
+        assert shipped == schema(), "run: python -m search.study_file > studies/study.schema.json"
+
+    def test_every_key_has_a_description(self):
+        sections = json.loads(schema())
+        for name, section in {"": sections, **sections["$defs"]}.items():
+            for key, content in section["properties"].items():
+                described = content.get("description") or (
+                    sections["$defs"][content["$ref"].rpartition("/")[2]]["description"]
+                    if "$ref" in content
+                    else ""
+                )
+                assert described, f"{name}.{key}"
+
+    def test_editors_are_given_the_names(self):
+        properties = json.loads(schema())["properties"]
+        assert {"tpe", "nsga2", "random"} <= set(properties["sampler"]["enum"])
+        assert {"pareto-halving", "none"} == set(properties["pruner"]["enum"])
+
+    @pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.name)
+    def test_a_study_file_that_we_ship_names_the_schema(self, path):
+        first = path.read_text(encoding="utf-8").splitlines()[0]
+        assert first == "# yaml-language-server: $schema=study.schema.json"

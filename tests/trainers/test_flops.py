@@ -16,7 +16,6 @@ from trainers.model import build, deploy
 
 N_OUTPUTS = 5
 N_TOKENS = 20
-# Blocks and head share so few products that all are counted exactly; 1 % leaves room for none.
 EXACT = 1e-9
 
 
@@ -35,6 +34,15 @@ def structures(shape, depths):
         yield AdapterSpec(depth=depth, pooling=pooling)
 
 
+def uncounted_gflops(spec, shape):
+    """Return what torch's counter passes over: the scores of attention pooling, a matrix-vector."""
+    return 2 * shape.width * N_TOKENS / 1e9 if spec.pooling == "attention" else 0.0
+
+
+def live_gflops(model, shape):
+    return measure_gflops(model, N_TOKENS) + uncounted_gflops(model.spec, shape)
+
+
 def unmerged_gflops(spec, shape):
     """Return the closed form of a forward pass in which nothing is merged."""
     merged = inference_gflops(spec, shape, N_OUTPUTS, tokens(N_TOKENS))
@@ -46,21 +54,21 @@ def test_inference_gflops_are_those_counted_in_the_deployed_tiny_models(tiny):
     for spec in structures(tiny.shape, (1, 2, 4)):
         deployed = deploy(build(tiny, spec, N_OUTPUTS, seed=0), tiny)
         expected = inference_gflops(spec, tiny.shape, N_OUTPUTS, tokens(N_TOKENS))
-        assert measure_gflops(deployed, N_TOKENS) == pytest.approx(expected, rel=EXACT), spec
+        assert live_gflops(deployed, tiny.shape) == pytest.approx(expected, rel=EXACT), spec
 
 
 def test_inference_gflops_are_those_counted_in_the_deployed_minilm(minilm):
     for spec in structures(minilm.shape, (1, 6)):
         deployed = deploy(build(minilm, spec, N_OUTPUTS, seed=0), minilm)
         expected = inference_gflops(spec, minilm.shape, N_OUTPUTS, tokens(N_TOKENS))
-        assert measure_gflops(deployed, N_TOKENS) == pytest.approx(expected, rel=EXACT), spec
+        assert live_gflops(deployed, minilm.shape) == pytest.approx(expected, rel=EXACT), spec
 
 
 def test_merging_saves_what_the_closed_form_says(tiny):
     for spec in structures(tiny.shape, (1, 3)):
         model = build(tiny, spec, N_OUTPUTS, seed=0)
         expected = unmerged_gflops(spec, tiny.shape)
-        assert measure_gflops(model, N_TOKENS) == pytest.approx(expected, rel=EXACT), spec
+        assert live_gflops(model, tiny.shape) == pytest.approx(expected, rel=EXACT), spec
 
 
 def test_trainable_params_are_those_of_the_live_model(tiny, minilm):
@@ -96,7 +104,6 @@ def test_training_gflops_are_those_counted_in_a_step(minilm, served, layers):
     model = build(minilm, spec, N_OUTPUTS, seed=0)
     closed = training_gflops(spec, minilm.shape, N_OUTPUTS, tokens(128))
     counted = counted_training_gflops(model, 128)
-    print(f"{closed / counted:.4f}", layers, served)
     assert closed == pytest.approx(counted, rel=0.15)
 
 
@@ -107,8 +114,7 @@ def test_training_counts_at_most_one_block_too_much(minilm):
         model = build(minilm, spec, N_OUTPUTS, seed=0)
         closed = training_gflops(spec, minilm.shape, N_OUTPUTS, tokens(128))
         above = closed - counted_training_gflops(model, 128)
-        print(f"{above / whole:.4f}", layer, served)
-        assert -0.02 * whole < above < 1.2 * whole
+        assert 0 < above < 1.1 * whole, (layer, served)
 
 
 def test_head_alone_needs_no_backward_through_the_backbone(minilm):

@@ -1,0 +1,128 @@
+"""A command that is killed or interrupted in the middle of a study, and the same command again."""
+
+import json
+import signal
+import time
+
+import optuna
+import pytest
+from mlflow.tracking import MlflowClient
+from optuna.trial import TrialState
+
+from tests.end_to_end.tiny_study import paradapt, start, tiny_backbone, write_rows, write_study
+from tests.search.finished_study import tracking_store
+
+N_TRIALS = 5
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A study whose trials take long enough to be hit, on a tiny backbone."""
+    tiny_backbone(tmp_path / "tiny")
+    tracking_store(tmp_path)
+    write_rows(tmp_path / "rows.csv", 400)
+    write_study(
+        tmp_path,
+        backbone="tiny",
+        space={"depth": [1, 2], "rank": [2, 4, 8]},
+        budget={"trials": N_TRIALS, "epochs": 3},
+        training={"batch_size": 4},
+        pruner="none",
+    )
+    return tmp_path
+
+
+def trials(place):
+    storage = f"sqlite:///{place / 'paradapt.db'}"
+    return optuna.load_study(study_name="topics", storage=storage).get_trials()
+
+
+def wait_until_running(place, number, process):
+    """Wait until a trial trains: its structure is known and it has not ended."""
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        # The lock comes after the study: its tables are whole by then.
+        if (place / "paradapt-artifacts" / "topics" / "driver.lock").exists():
+            found = trials(place)
+            if len(found) > number and "spec" in found[number].user_attrs:
+                assert len(found) == number + 1
+                if found[number].state == TrialState.RUNNING:
+                    return
+        time.sleep(0.1)
+    pytest.fail(f"trial {number} did not begin")
+
+
+def check_whole(place, before):
+    """The study has what was asked for, nothing twice, and all that had ended before."""
+    after = trials(place)
+    trained = [
+        trial
+        for trial in after
+        if trial.user_attrs["end"] in ("complete", "pruned") and "same_as" not in trial.user_attrs
+    ]
+    assert len(trained) == N_TRIALS
+    keys = [(t.user_attrs["spec"], json.dumps(t.user_attrs["learning"])) for t in trained]
+    assert len(set(keys)) == len(keys)
+    assert all(trial.state.is_finished() for trial in after)
+    for trial in before:
+        if trial.state.is_finished():
+            assert after[trial.number] == trial
+    return after
+
+
+def check_mlflow(place, after):
+    """One child run for every trial, none left running."""
+    client = MlflowClient(f"sqlite:///{place / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("topics").experiment_id
+    runs = client.search_runs([experiment], max_results=1000)
+    children = [run for run in runs if run.data.tags["paradapt.kind"] == "trial"]
+    numbers = sorted(int(run.data.tags["paradapt.trial"]) for run in children)
+    assert numbers == [trial.number for trial in after]
+    assert len(runs) == len(children) + 1
+    assert all(run.info.status != "RUNNING" for run in runs)
+
+
+def check_rerun(after, number):
+    """The trial that was cut off was run again with the same parameters."""
+    cut = after[number]
+    assert cut.state == TrialState.FAIL and cut.user_attrs["end"] == "interrupted"
+    (again,) = [trial for trial in after if trial.user_attrs.get("retry_of") == number]
+    assert again.params == cut.params
+    assert again.user_attrs["spec"] == cut.user_attrs["spec"]
+    assert again.state == TrialState.COMPLETE
+
+
+def test_a_killed_study_goes_on_as_if_nothing_had_been(place):
+    process = start("search", "study.yaml", cwd=place)
+    wait_until_running(place, 3, process)
+    process.kill()
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGKILL
+    before = trials(place)
+    assert [trial.state for trial in before] == [*[TrialState.COMPLETE] * 3, TrialState.RUNNING]
+
+    result = paradapt("search", "study.yaml", cwd=place)
+    assert result.returncode == 0, result.stderr
+    after = check_whole(place, before)
+    check_rerun(after, 3)
+    check_mlflow(place, after)
+
+
+def test_a_study_that_ctrl_c_interrupts_keeps_all_and_goes_on(place):
+    process = start("search", "study.yaml", cwd=place)
+    wait_until_running(place, 3, process)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "The study 'topics' is interrupted: the same command goes on with it." in stdout
+    assert "Pareto front" in stdout and "Traceback" not in stderr
+    before = trials(place)
+    assert [t.user_attrs.get("end") for t in before] == [*["complete"] * 3, "interrupted", None]
+    assert before[4].state == TrialState.WAITING
+
+    result = paradapt("search", "study.yaml", cwd=place)
+    assert result.returncode == 0, result.stderr
+    after = check_whole(place, before)
+    check_rerun(after, 3)
+    check_mlflow(place, after)

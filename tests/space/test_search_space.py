@@ -1,0 +1,405 @@
+"""The space: what is asked for and when, and the way back from a structure to its parameters."""
+
+import random
+import warnings
+from dataclasses import replace
+
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from space.cost import BackboneShape
+from space.insertion import PATTERNS
+from space.kinds import KINDS, kinds_for
+from space.roles import ROLES
+from space.search_space import (
+    OFF,
+    FloatRange,
+    Learning,
+    SearchSpace,
+    default_space,
+    problems_in,
+)
+from space.spec import POOLINGS, Adapter, AdapterSpec
+
+SHAPE = BackboneShape(
+    n_layers=6,
+    width=8,
+    attention_width=8,
+    block_macs=100,
+    role_shapes=(
+        ("query", (8, 8)),
+        ("key", (8, 8)),
+        ("value", (8, 8)),
+        ("attention_output", (8, 8)),
+        ("ffn_up", (8, 16)),
+        ("ffn_down", (16, 8)),
+    ),
+)
+SPACE = default_space(SHAPE)
+INSERTIONS = [SPACE.insertion, tuple(PATTERNS), ("upper_half",), "windows", "free"]
+
+
+class RandomTrial:
+    """Answers at random and remembers each question with its range and its answer."""
+
+    def __init__(self, generator: random.Random, wanted: dict[str, object] | None = None):
+        self.generator = generator
+        self.wanted = wanted or {}
+        self.ranges: dict[str, object] = {}
+        self.params: dict[str, object] = {}
+
+    def _answer(self, name, asked, value):
+        assert name not in self.ranges, f"{name} is asked for twice"
+        self.ranges[name] = asked
+        self.params[name] = self.wanted.get(name, value)
+        return self.params[name]
+
+    def suggest_int(self, name, low, high):
+        return self._answer(name, (low, high), self.generator.randint(low, high))
+
+    def suggest_float(self, name, low, high, *, log=False):
+        return self._answer(name, (low, high, log), self.generator.uniform(low, high))
+
+    def suggest_categorical(self, name, choices):
+        return self._answer(name, tuple(choices), self.generator.choice(list(choices)))
+
+
+def sample(space, seed=0, **wanted):
+    trial = RandomTrial(random.Random(seed), wanted)
+    spec, learning = space.sample(trial)
+    return spec, learning, trial
+
+
+def with_roles(**kinds):
+    """Return answers that turn all roles off but these."""
+    return {f"{role}_kind": kinds.get(role, OFF) for role in ROLES}
+
+
+@st.composite
+def spaces(draw):
+    roles = tuple(draw(st.lists(st.sampled_from(ROLES), unique=True, min_size=1)))
+    rates = st.sampled_from([0.003, FloatRange(low=1e-4, high=1e-2, log=True)])
+    return SearchSpace(
+        depth=tuple(draw(st.lists(st.integers(1, 6), unique=True, min_size=1))),
+        insertion=draw(st.sampled_from(INSERTIONS)),
+        roles=roles,
+        kinds=tuple(draw(st.lists(st.sampled_from(list(KINDS)), unique=True, min_size=1))),
+        rank=tuple(draw(st.lists(st.integers(1, 32), unique=True, min_size=1))),
+        alpha=draw(st.sampled_from([1.0, 16.0])),
+        pooling=tuple(draw(st.lists(st.sampled_from(POOLINGS), unique=True, min_size=1))),
+        learning_rate=draw(rates),
+        head_learning_rate=0.01,
+    )
+
+
+def test_rank_is_asked_only_where_its_role_is_on():
+    answers = with_roles(query="lora", ffn="bottleneck")
+    spec, _, trial = sample(SPACE, **answers, insertion="all")
+    ranks = {name for name in trial.params if name.endswith("_rank")}
+    assert ranks == {"query_rank", "ffn_rank"}
+    assert {adapter.role for adapter in spec.adapters} == {"query", "ffn"}
+    for adapter in spec.adapters:
+        assert adapter.rank == trial.params[f"{adapter.role}_rank"]
+        assert adapter.alpha == (16.0 if adapter.role == "query" else None)
+
+
+def test_head_alone_asks_neither_insertion_nor_learning_rate():
+    spec, learning, trial = sample(SPACE, **with_roles())
+    assert spec.adapters == ()
+    assert set(trial.params) == {"depth", "pooling", *(f"{role}_kind" for role in ROLES)}
+    assert learning == Learning(learning_rate=None, head_learning_rate=SPACE.head_learning_rate)
+
+
+@pytest.mark.parametrize("name", SPACE.insertion)
+def test_patterns_choose_the_layers(name):
+    spec, _, _ = sample(SPACE, **with_roles(key="lora"), depth=5, insertion=name)
+    expected = {
+        "all": (0, 1, 2, 3, 4),
+        "upper_half": (2, 3, 4),
+        "upper_third": (3, 4),
+        "last": (4,),
+    }[name]
+    assert spec.insertion_layers == expected
+
+
+def test_every_pattern_stays_within_the_depth_and_is_not_empty():
+    for depth in range(1, 25):
+        for name, pattern in PATTERNS.items():
+            layers = tuple(pattern(depth))
+            assert layers and layers == tuple(sorted(set(layers))), name
+            assert layers[0] >= 0 and layers[-1] < depth, name
+    assert tuple(PATTERNS["lower_half"](5)) == (0, 1, 2)
+    assert tuple(PATTERNS["every_second"](5)) == (0, 2, 4)
+    assert tuple(PATTERNS["every_second"](6)) == (1, 3, 5)
+
+
+@pytest.mark.parametrize(
+    ("depth", "length", "offset", "expected"),
+    [
+        (6, 2, 0, (4, 5)),
+        (6, 2, 3, (1, 2)),
+        (6, 6, 0, (0, 1, 2, 3, 4, 5)),
+        (4, 6, 1, (0, 1, 2)),
+        (3, 2, 5, (0,)),
+    ],
+)
+def test_windows_count_from_the_top_and_are_cut_to_what_runs(depth, length, offset, expected):
+    space = replace(SPACE, insertion="windows")
+    spec, _, _ = sample(
+        space,
+        **with_roles(key="lora"),
+        depth=depth,
+        insertion_length=length,
+        insertion_offset=offset,
+    )
+    assert spec.insertion_layers == expected
+
+
+def test_free_asks_each_block_that_runs():
+    space = replace(SPACE, insertion="free")
+    wanted = {f"insert_{i}": i in (0, 3) for i in range(4)}
+    spec, _, trial = sample(space, **with_roles(key="lora"), depth=4, **wanted)
+    assert spec.insertion_layers == (0, 3)
+    assert {name for name in trial.params if name.startswith("insert_")} == set(wanted)
+
+
+def test_free_with_no_block_is_a_head_alone_without_a_learning_rate():
+    space = replace(SPACE, insertion="free")
+    wanted = {f"insert_{i}": False for i in range(6)}
+    spec, learning, trial = sample(space, **with_roles(key="lora"), depth=6, **wanted)
+    assert spec.adapters == ()
+    assert learning.learning_rate is None
+    assert "learning_rate" not in trial.params
+
+
+def test_a_parameter_with_one_value_is_not_asked_for():
+    space = SearchSpace(
+        depth=(4,),
+        insertion=("last",),
+        roles=("query",),
+        kinds=("lora",),
+        rank=(8,),
+        alpha=16.0,
+        pooling=("cls",),
+        learning_rate=0.002,
+        head_learning_rate=0.01,
+    )
+    spec, learning, trial = sample(space, query_kind="lora")
+    assert trial.params == {"query_kind": "lora"}
+    assert spec == AdapterSpec(
+        depth=4,
+        pooling="cls",
+        adapters=(Adapter(layer=3, role="query", kind="lora", rank=8, alpha=16.0),),
+    )
+    assert learning == Learning(learning_rate=0.002, head_learning_rate=0.01)
+
+
+def test_neighbouring_depths_are_an_integer_and_others_a_choice():
+    assert sample(SPACE)[2].ranges["depth"] == (3, 6)
+    assert sample(replace(SPACE, depth=(5, 4, 6)))[2].ranges["depth"] == (4, 6)
+    assert sample(replace(SPACE, depth=(6, 2, 4)))[2].ranges["depth"] == (2, 4, 6)
+
+
+@given(spaces(), st.integers(0, 2**32))
+def test_a_sample_lies_in_its_space(space, seed):
+    spec, learning, trial = sample(space, seed)
+    assert spec.depth in space.depth
+    assert spec.pooling in space.pooling
+    assert learning.head_learning_rate == space.head_learning_rate
+    assert (learning.learning_rate is None) == (not spec.adapters)
+    for adapter in spec.adapters:
+        assert adapter.role in space.roles
+        assert adapter.kind in kinds_for(adapter.role, space.kinds)
+        assert adapter.rank in space.rank
+    on = {role for role in space.roles if trial.params[f"{role}_kind"] != OFF}
+    if len(space.rank) > 1:
+        assert {name for name in trial.params if name.endswith("_rank")} == {
+            f"{role}_rank" for role in on
+        }
+
+
+@given(spaces(), st.integers(0, 2**32))
+def test_params_for_is_the_way_back_from_a_sample(space, seed):
+    spec, learning, _ = sample(space, seed)
+    params = space.params_for(spec, learning)
+    assert params is not None
+    replayed = RandomTrial(random.Random(seed + 1), params)
+    assert space.sample(replayed) == (spec, learning)
+    # All that is asked for is given, and nothing else, so that the answers were not chance.
+    assert replayed.params == params
+
+
+LORA = Adapter(layer=5, role="query", kind="lora", rank=8, alpha=16.0)
+FITTING = AdapterSpec(depth=6, adapters=(LORA,))
+RATE = Learning(learning_rate=1e-3, head_learning_rate=SPACE.head_learning_rate)
+
+
+def test_params_for_names_every_parameter():
+    assert SPACE.params_for(FITTING, RATE) == {
+        "depth": 6,
+        "pooling": "mean",
+        "insertion": "last",
+        "learning_rate": 1e-3,
+        **with_roles(query="lora"),
+        "query_rank": 8,
+    }
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        replace(FITTING, adapters=(replace(LORA, rank=7),)),
+        replace(FITTING, adapters=(replace(LORA, alpha=8.0),)),
+        replace(FITTING, adapters=(replace(LORA, layer=2),)),
+        replace(FITTING, adapters=(LORA, replace(LORA, layer=4, rank=4))),
+        replace(FITTING, adapters=(LORA, replace(LORA, role="key", layer=4))),
+        replace(FITTING, pooling="attention"),
+        AdapterSpec(depth=2),
+    ],
+    ids=["rank", "alpha", "layers", "ranks differ", "layers differ", "pooling", "depth"],
+)
+def test_params_for_of_what_lies_outside_is_none(spec):
+    rate = RATE if spec.adapters else replace(RATE, learning_rate=None)
+    assert SPACE.params_for(FITTING, RATE) is not None
+    assert SPACE.params_for(spec, rate) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"learning_rate": 0.5}, {"learning_rate": None}, {"head_learning_rate": 0.5}],
+)
+def test_params_for_of_another_training_is_none(changes):
+    assert SPACE.params_for(FITTING, replace(RATE, **changes)) is None
+
+
+def test_params_for_of_a_role_or_kind_outside_is_none():
+    ffn_only = replace(SPACE, roles=("ffn",))
+    assert ffn_only.params_for(FITTING, RATE) is None
+    no_lora = replace(SPACE, kinds=("bottleneck",))
+    assert no_lora.params_for(FITTING, RATE) is None
+
+
+def test_params_for_of_windows_with_a_gap_is_none():
+    space = replace(SPACE, insertion="windows")
+    gap = AdapterSpec(depth=6, adapters=(replace(LORA, layer=1), replace(LORA, layer=3)))
+    assert space.params_for(gap, RATE) is None
+    assert replace(SPACE, insertion="free").params_for(gap, RATE) is not None
+
+
+@pytest.mark.parametrize("insertion", INSERTIONS, ids=str)
+@pytest.mark.parametrize("depth", [(3, 4, 5, 6), (2, 4, 6), (6,)])
+def test_optuna_sees_the_same_ranges_in_every_trial(insertion, depth):
+    space = replace(SPACE, insertion=insertion, depth=depth)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    seen: dict[str, optuna.distributions.BaseDistribution] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(200):
+            trial = study.ask()
+            spec, learning = space.sample(trial)
+            for name, distribution in trial.distributions.items():
+                assert seen.setdefault(name, distribution) == distribution, name
+            assert space.params_for(spec, learning) is not None
+            study.tell(trial, float(len(spec.adapters)))
+    assert len(study.trials) == 200
+    assert {f"{role}_kind" for role in ROLES} <= seen.keys()
+
+
+@pytest.mark.parametrize("insertion", ["windows", "free", SPACE.insertion], ids=str)
+def test_optuna_replays_enqueued_parameters(insertion):
+    space = replace(SPACE, insertion=insertion)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for seed in range(20):
+        spec, learning, _ = sample(space, seed)
+        study.enqueue_trial(space.params_for(spec, learning))
+        trial = study.ask()
+        assert space.sample(trial) == (spec, learning)
+        study.tell(trial, 0.0)
+
+
+@pytest.mark.parametrize("n_layers", [1, 2, 3, 6, 12, 24])
+def test_the_default_space_fits_its_backbone(n_layers):
+    shape = replace(SHAPE, n_layers=n_layers)
+    space = default_space(shape)
+    assert problems_in(space, shape) == []
+    assert max(space.depth) == n_layers
+    assert min(space.depth) == max(1, n_layers // 2)
+    assert sample(space)[0].depth in space.depth
+
+
+@pytest.mark.parametrize(
+    ("changes", "messages"),
+    [
+        ({}, []),
+        (
+            {"depth": (4, 7)},
+            ["space.depth: 7 is not possible; the backbone has 6 blocks, so a depth is 1 to 6."],
+        ),
+        (
+            {"depth": (0,)},
+            ["space.depth: 0 is not possible; the backbone has 6 blocks, so a depth is 1 to 6."],
+        ),
+        (
+            {"roles": ("quary", "ffn")},
+            [
+                f"space.roles: 'quary' is unknown; the names are {', '.join(ROLES)}."
+                " Did you mean `query`?"
+            ],
+        ),
+        (
+            {"kinds": ("lorra",)},
+            [
+                "space.kinds: 'lorra' is unknown; the names are lora, bottleneck, parallel."
+                " Did you mean `lora`?"
+            ],
+        ),
+        (
+            {"pooling": ("average", "cls")},
+            ["space.pooling: 'average' is unknown; the names are mean, cls, attention."],
+        ),
+        (
+            {"insertion": ("uper_half",)},
+            [
+                f"space.insertion: 'uper_half' is unknown; the names are {', '.join(PATTERNS)}."
+                " Did you mean `upper_half` or `lower_half`?"
+            ],
+        ),
+        (
+            {"kinds": ("lora", "bottleneck"), "roles": ("query",)},
+            [
+                "space.kinds: 'bottleneck' serves none of the roles given; it serves attention,"
+                " ffn. Add one of these to space.roles or leave the kind out."
+            ],
+        ),
+        (
+            {"kinds": ("lora",), "roles": ("query", "ffn")},
+            [
+                "space.roles: 'ffn' is served by none of the kinds given; it is served by"
+                " bottleneck, parallel. Add one of these to space.kinds or leave the role out."
+            ],
+        ),
+    ],
+)
+def test_problems_are_told(changes, messages):
+    assert problems_in(replace(SPACE, **changes), SHAPE) == messages
+
+
+def test_all_problems_are_told_at_once():
+    space = replace(SPACE, depth=(9,), roles=("quary",), kinds=("lorra",), pooling=("men",))
+    keys = [message.partition(":")[0] for message in problems_in(space, SHAPE)]
+    assert keys == ["space.roles", "space.kinds", "space.pooling", "space.depth"]
+
+
+def test_a_role_that_the_backbone_lacks_is_told():
+    shape = replace(SHAPE, role_shapes=SHAPE.role_shapes[:4])
+    assert problems_in(replace(SPACE, roles=("query", "ffn")), shape) == [
+        "space.roles: the backbone has no 'ffn' in its blocks; it has query, key, value,"
+        " attention_output, attention."
+    ]
+
+
+@pytest.mark.parametrize("insertion", ["windows", "free"])
+def test_words_for_insertion_are_no_patterns(insertion):
+    assert problems_in(replace(SPACE, insertion=insertion), SHAPE) == []

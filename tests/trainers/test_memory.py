@@ -1,0 +1,40 @@
+"""Peak memory: of what ran since the last reset."""
+
+import resource
+
+import numpy
+import pytest
+import torch
+
+from trainers import memory
+from trainers.memory import peak_memory_mib, reset_peak_memory
+
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="counts the GPU's memory there")
+
+
+def touch(n_mib):
+    return numpy.ones(n_mib * 2**20, dtype=numpy.uint8)
+
+
+@pytest.mark.skipif(not memory._RESET.exists(), reason="only Linux can reset the peak")
+def test_a_reset_forgets_the_peak_before_it():
+    reset_peak_memory()
+    start = peak_memory_mib()
+    del_me = touch(128)
+    high = peak_memory_mib()
+    del del_me
+    assert peak_memory_mib() == pytest.approx(high, abs=1)
+    reset_peak_memory()
+    assert start + 100 < high
+    assert peak_memory_mib() < high - 100
+
+
+def test_the_process_peak_is_told_where_there_is_no_proc(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "_STATUS", tmp_path / "none")
+    monkeypatch.setattr(memory, "_RESET", tmp_path / "gone" / "none")
+    reset_peak_memory()
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    monkeypatch.setattr(memory.sys, "platform", "linux")
+    assert peak_memory_mib() == pytest.approx(usage.ru_maxrss / 2**10, rel=0.01)
+    monkeypatch.setattr(memory.sys, "platform", "darwin")
+    assert peak_memory_mib() == pytest.approx(usage.ru_maxrss / 2**20, rel=0.01)
