@@ -73,19 +73,21 @@ def finish(context: StudyContext, trial: optuna.Trial, end: End) -> End:
                 trial.set_constraint(name, value)
     for name in sorted(attributes, key=lambda name: name == "end"):  # the end is written last
         trial.set_user_attr(name, attributes[name])
-    trained = end.kind == "complete" or (end.kind == "infeasible" and _has_objectives(context, end))
-    if trained:
-        values = [end.metrics[name] for name in context.study.objective_names]
-        trial.study.tell(trial, values)
-    else:
-        state = TrialState.FAIL if end.kind == "failed" else TrialState.PRUNED
-        trial.study.tell(trial, state=state)
+    tell_end(trial.study, trial.number, attributes, context.study.objective_names)
     return end
 
 
-def _has_objectives(context: StudyContext, end: End) -> bool:
-    values = [end.metrics.get(name, math.nan) for name in context.study.objective_names]
-    return all(math.isfinite(value) for value in values)
+def tell_end(
+    study: optuna.Study, number: int, attributes: Mapping[str, Any], objectives: Sequence[str]
+) -> None:
+    """Tell Optuna of an end that stands in a trial's attributes."""
+    kind, metrics = attributes["end"], attributes["metrics"]
+    values = [metrics.get(name, math.nan) for name in objectives]
+    has_values = all(math.isfinite(value) for value in values)
+    if kind == "complete" or (kind == "infeasible" and has_values):
+        study.tell(number, values)
+    else:
+        study.tell(number, state=TrialState.FAIL if kind == "failed" else TrialState.PRUNED)
 
 
 def twin_of(trial: optuna.Trial) -> FrozenTrial | None:

@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from search.context import StudyContext, environment
+from search.ending import tell_end
 from search.study_file import StudySpec
 from space.errors import UserError
 
@@ -40,6 +41,7 @@ def open_study(context: StudyContext) -> optuna.Study:
             load_if_exists=True,
         )
         if CONTRACT not in stored.user_attrs:
+            _check_unused(stored, study)
             stored.set_metric_names(list(study.objective_names))
             stored.set_user_attr("labels", list(context.data.labels))
             stored.set_user_attr(CONTRACT, contract_of(context))
@@ -47,6 +49,16 @@ def open_study(context: StudyContext) -> optuna.Study:
         stored.set_user_attr(STUDY_FILE, redacted(study).to_yaml())
         stored.set_user_attr("environment", environment())
     return stored
+
+
+def _check_unused(stored: optuna.Study, study: StudySpec) -> None:
+    """Raise UserError where a study of this name was not made by Paradapt."""
+    ways = [way.name.lower() for way in stored.directions]
+    if ways != list(study.directions) or stored.get_trials(deepcopy=False):
+        raise UserError(
+            f"storage: {_without_password(study.storage)} holds a study {study.name!r} that"
+            " Paradapt did not begin. Change `name` (or `storage`)."
+        )
 
 
 def check_contract(stored: optuna.Study, context: StudyContext) -> None:
@@ -184,15 +196,14 @@ def only_driver(context: StudyContext) -> Iterator[None]:
 def recover(stored: optuna.Study, objectives: tuple[str, ...]) -> None:
     """Bring trials to an end that a killed process left running.
 
-    One that was trained to its end is told so, nothing of it being lost. Any other is marked as
+    One whose end was written is told so, nothing of it being lost. Any other is marked as
     interrupted, and its parameters are put in line to be run again.
     """
     for trial in stored.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if trial.user_attrs.get("end") == "complete":
-            metrics = trial.user_attrs["metrics"]
-            stored.tell(trial.number, [metrics[name] for name in objectives])
-        else:
+        if trial.user_attrs.get("end", "interrupted") == "interrupted":
             interrupt(stored, trial)
+        else:
+            tell_end(stored, trial.number, trial.user_attrs, objectives)
 
 
 def interrupt(stored: optuna.Study, trial: FrozenTrial) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from space.cost import (
@@ -126,6 +126,7 @@ STRUCTURES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(STRUCTURES, st.integers(1, 8))
 def test_a_greater_rank_never_costs_less(structure, more):
     (own,) = structure.adapters
@@ -138,6 +139,7 @@ def test_a_greater_rank_never_costs_less(structure, more):
     assert after > before
 
 
+@settings(deadline=None)
 @given(STRUCTURES)
 def test_a_greater_depth_costs_more(structure):
     deeper = replace(structure, depth=structure.depth + 1)
@@ -146,6 +148,7 @@ def test_a_greater_depth_costs_more(structure):
     assert trainable_params(deeper, SHAPE, 4) == trainable_params(structure, SHAPE, 4)
 
 
+@settings(deadline=None)
 @given(STRUCTURES)
 def test_a_higher_insertion_layer_trains_for_less_and_answers_for_the_same(structure):
     (own,) = structure.adapters
@@ -155,6 +158,7 @@ def test_a_higher_insertion_layer_trains_for_less_and_answers_for_the_same(struc
     assert costs[0] == costs[1]
 
 
+@settings(deadline=None)
 @given(STRUCTURES)
 def test_training_costs_more_than_answering(structure):
     training = training_gflops(structure, SHAPE, 4, TOKENS)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import optuna
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from space.cost import BackboneShape
@@ -202,6 +202,7 @@ def test_neighbouring_depths_are_an_integer_and_others_a_choice():
     assert sample(replace(SPACE, depth=(6, 2, 4)))[2].ranges["depth"] == (2, 4, 6)
 
 
+@settings(deadline=None)
 @given(spaces(), st.integers(0, 2**32))
 def test_a_sample_lies_in_its_space(space, seed):
     spec, learning, trial = sample(space, seed)
@@ -220,6 +221,7 @@ def test_a_sample_lies_in_its_space(space, seed):
         }
 
 
+@settings(deadline=None)
 @given(spaces(), st.integers(0, 2**32))
 def test_params_for_is_the_way_back_from_a_sample(space, seed):
     spec, learning, _ = sample(space, seed)

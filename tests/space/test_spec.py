@@ -4,7 +4,7 @@ import json
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from space.kinds import KINDS
@@ -39,6 +39,7 @@ def specs(draw):
     return AdapterSpec(depth=depth, adapters=adapters, pooling=draw(st.sampled_from(POOLINGS)))
 
 
+@settings(deadline=None)
 @given(specs(), st.randoms())
 def test_the_order_of_the_adapters_makes_no_difference(spec, generator: random.Random):
     shuffled = list(spec.adapters)
@@ -50,6 +51,7 @@ def test_the_order_of_the_adapters_makes_no_difference(spec, generator: random.R
     assert other.describe() == spec.describe()
 
 
+@settings(deadline=None)
 @given(specs())
 def test_round_trip_through_data_and_json(spec):
     assert AdapterSpec.from_dict(spec.to_dict()) == spec
@@ -58,6 +60,7 @@ def test_round_trip_through_data_and_json(spec):
     assert json.loads(spec.to_json()) == spec.to_dict()
 
 
+@settings(deadline=None)
 @given(specs(), specs())
 def test_json_is_the_same_for_equal_structures_only(first, second):
     assert (first.to_json() == second.to_json()) == (first == second)

@@ -1,0 +1,449 @@
+"""The loop of a study on a tiny backbone: what is trained, what is counted, what is kept."""
+
+import os
+import signal
+from collections import Counter
+from dataclasses import dataclass
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+import search.trial
+from search.context import prepare
+from search.driver import Interrupted, Observer, n_trained, next_trial, run_study
+from search.front import pareto_front
+from search.pruners import PRUNERS
+from search.store import CONTRACT, load_study, only_driver, open_study, recover
+from search.study_file import load_study_file
+from search.trial import run_trial
+from space.errors import TrialError, UserError
+from tests.end_to_end.tiny_study import tiny_backbone, write_rows, write_study
+
+QUIET = Observer(tick=lambda *_: None, ended=lambda *_: None)
+FOUR_STRUCTURES = {
+    "depth": [1, 2],
+    "insertion": ["last"],
+    "roles": ["query"],
+    "kinds": ["lora"],
+    "rank": [2],
+    "pooling": ["mean"],
+    "learning_rate": 1e-3,
+}
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    return tiny_backbone(tmp_path_factory.mktemp("backbone") / "tiny")
+
+
+@pytest.fixture
+def context_of(tmp_path, backbone):
+    """Return a function that prepares a study of few rows and one epoch, with changes."""
+    write_rows(tmp_path / "rows.csv", 45)
+
+    def run(*overrides, **changes):
+        budget = {"trials": 5, "epochs": 1}
+        path = write_study(tmp_path, **({"backbone": str(backbone), "budget": budget} | changes))
+        study = load_study_file(path, overrides)
+        return prepare(study, tmp_path, stage=lambda _: None)
+
+    return run
+
+
+@pytest.fixture
+def run(context_of):
+    """Return a function that runs a study; its trials and why it ended."""
+
+    def go(*overrides, observer=QUIET, **changes):
+        context = context_of(*overrides, **changes)
+        stored = open_study(context)
+        why = run_study(context, stored, observer)
+        return stored.get_trials(), why
+
+    return go
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    """Count the trainings, and let chosen ones raise: {number of the training: error}."""
+    real = search.trial.fit
+
+    @dataclass
+    class Fitted:
+        n: int = 0
+
+    count, faults = Fitted(), {}
+
+    def fit(*arguments, **named):
+        count.n += 1
+        if count.n in faults:
+            raise faults[count.n]
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(search.trial, "fit", fit)
+    count.faults = faults
+    return count
+
+
+def ends(trials):
+    return [trial.user_attrs.get("end") for trial in trials]
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of ours catches it."""
+
+
+class TestBudget:
+    def test_the_baselines_come_first_and_carry_their_names(self, run):
+        trials, why = run()
+        names = [trial.user_attrs.get("baseline") for trial in trials]
+        assert names == ["head_only", "lora_all", "bottleneck_all", None, None]
+        assert ends(trials) == ["complete"] * 5
+        assert why == "all 5 trials of the budget are trained"
+
+    def test_only_the_baselines_asked_for_are_trained(self, run):
+        trials, _ = run(baselines=["lora_all"], budget={"trials": 2, "epochs": 1})
+        assert [trial.user_attrs.get("baseline") for trial in trials] == ["lora_all", None]
+
+    def test_a_baseline_inside_the_space_has_its_parameters(self, run):
+        trials, _ = run(budget={"trials": 2, "epochs": 1}, space={"depth": [1, 2]})
+        assert trials[0].params["depth"] == 2 and trials[0].params["query_kind"] == "off"
+        assert trials[1].params["query_kind"] == trials[1].params["value_kind"] == "lora"
+
+    def test_it_goes_on_where_it_was_and_does_nothing_when_all_is_done(self, run, fitted):
+        run(budget={"trials": 3, "epochs": 1})
+        first, _ = run(budget={"trials": 4, "epochs": 1})
+        again, why = run(budget={"trials": 4, "epochs": 1})
+        assert again == first and fitted.n == 4
+        assert why == "all 4 trials of the budget are trained"
+
+    def test_the_same_study_gives_the_same_values(self, run, tmp_path):
+        first, _ = run()
+        again, _ = run(storage="sqlite:///again.db", artifacts="again")
+        assert [(t.params, t.values) for t in again] == [(t.params, t.values) for t in first]
+
+    def test_the_minutes_end_it_between_two_trials(self, run):
+        trials, why = run(budget={"trials": 9, "epochs": 1, "minutes": 1e-6})
+        assert trials == [] and why == "the 1e-06 minutes of the budget are spent"
+
+    def test_every_trial_keeps_its_weights(self, run, tmp_path):
+        run(budget={"trials": 2, "epochs": 1})
+        files = sorted((tmp_path / "paradapt-artifacts/topics").glob("*/*"))
+        assert [file.parent.name for file in files] == ["trial-00000", "trial-00001"]
+
+
+class TestEqualSpecs:
+    def test_are_trained_once_and_a_space_without_more_ends_the_study(
+        self, run, fitted, monkeypatch
+    ):
+        monkeypatch.setattr("search.driver.MAX_UNTRAINED", 12)
+        trials, why = run(space=FOUR_STRUCTURES, budget={"trials": 50, "epochs": 1})
+        assert "the last 12 structures proposed were known already or out of bounds" in why
+        own = [trial for trial in trials if "same_as" not in trial.user_attrs]
+        # Four structures, of which one is a baseline, and two baselines outside the space.
+        assert len(own) == len({trial.user_attrs["spec"] for trial in own}) == fitted.n == 6
+        assert len(trials) - len(own) >= 12
+        for trial in trials[-12:]:
+            twin = trials[trial.user_attrs["same_as"]]
+            assert twin.number < trial.number
+            assert trial.user_attrs["spec"] == twin.user_attrs["spec"]
+            assert trial.values == twin.values and trial.state == TrialState.COMPLETE
+
+    def test_do_not_count_and_are_not_on_the_front(self, run, monkeypatch):
+        monkeypatch.setattr("search.driver.MAX_UNTRAINED", 3)
+        trials, _ = run(space=FOUR_STRUCTURES, budget={"trials": 50, "epochs": 1})
+        stored = optuna.create_study(directions=["maximize", "minimize"])
+        front = pareto_front(trials, stored.directions)
+        assert all("same_as" not in trial.user_attrs for trial in front)
+
+
+class TestConstraints:
+    def test_a_known_bound_that_is_broken_costs_no_training(self, run, fitted):
+        trials, _ = run(constraints=[{"trainable_params": {"max": 600}}])
+        count = Counter(ends(trials))
+        assert count["infeasible"] >= 2 and count["complete"] == fitted.n == 5
+        for trial in trials:
+            over = trial.user_attrs["metrics"]["trainable_params"] > 600
+            assert over == (trial.user_attrs["end"] == "infeasible")
+            assert trial.constraints["trainable_params <= 600"] > 0 if over else True
+            if over:
+                assert trial.state == TrialState.PRUNED and "history" not in trial.user_attrs
+                assert "trainable_params <= 600 is broken: it is" in trial.user_attrs["reason"]
+
+    def test_a_bound_on_what_is_measured_is_checked_after_training(self, run, fitted):
+        trials, _ = run(constraints=[{"accuracy": {"min": 1.5}}], budget={"trials": 3, "epochs": 1})
+        assert ends(trials) == ["infeasible"] * 3 and fitted.n == 3
+        for trial in trials:
+            assert trial.state == TrialState.COMPLETE and trial.values is not None
+            assert trial.constraints["accuracy >= 1.5"] == 1.5 - trial.values[0]
+            assert trial.user_attrs["reason"].startswith("accuracy >= 1.5 is broken: it is 0")
+        stored = optuna.create_study(directions=["maximize", "minimize"])
+        assert pareto_front(trials, stored.directions) == []
+
+
+class TestPruning:
+    class StopsAll:
+        def rungs(self, epochs):
+            return (1,) if epochs > 1 else ()
+
+        def stops(self, number, rung, directions):
+            assert number in rung
+            return f"stopped among {len(rung)}"
+
+    def test_a_pruned_trial_keeps_what_it_reached_and_baselines_are_spared(self, run, monkeypatch):
+        monkeypatch.setitem(PRUNERS, "pareto-halving", self.StopsAll())
+        trials, _ = run(budget={"trials": 5, "epochs": 3})
+        assert ends(trials) == ["complete"] * 3 + ["pruned"] * 2
+        for trial in trials[3:]:
+            attributes = trial.user_attrs
+            assert trial.state == TrialState.PRUNED and trial.values is None
+            assert attributes["reason"] == f"stopped among {trial.number + 1}, after epoch 1"
+            assert len(attributes["history"]) == 1
+            reached = [attributes["metrics"][n] for n in ("accuracy", "inference_gflops")]
+            assert attributes["rungs"] == {"1": reached}
+        assert all(len(trial.user_attrs["history"]) == 3 for trial in trials[:3])
+
+    def test_objectives_that_are_measured_after_training_are_left_out(self, run):
+        trials, _ = run(
+            budget={"trials": 1, "epochs": 2},
+            objectives=[{"maximize": "accuracy"}, {"minimize": "latency_ms"}],
+        )
+        (rung,) = trials[0].user_attrs["rungs"].values()
+        assert len(rung) == 1 and len(trials[0].values) == 2
+
+
+class TestFailure:
+    def test_a_loss_that_is_not_finite_fails_the_trial_and_the_study_goes_on(self, run):
+        trials, _ = run(space={"learning_rate": 1e30}, baselines=["lora_all", "head_only"])
+        failed = [trial for trial in trials if trial.user_attrs["end"] == "failed"]
+        assert trials[0] in failed and trials[1] not in failed
+        assert len(trials) == 5
+        for trial in failed:
+            assert trial.state == TrialState.FAIL
+            assert "the learning rate was 1e+30" in trial.user_attrs["reason"]
+            assert trial.user_attrs["metrics"]["inference_gflops"] > 0
+
+    def test_a_failed_trial_counts_and_is_no_twin(self, run, fitted):
+        fitted.faults[1] = TrialError("no memory left")
+        trials, _ = run(budget={"trials": 2, "epochs": 1})
+        assert ends(trials) == ["failed", "complete"]
+        assert trials[0].user_attrs["reason"] == "no memory left"
+
+    def test_an_error_of_ours_is_raised_marks_the_trial_and_bars_nothing(self, run, fitted):
+        fitted.faults[4] = RuntimeError("a bug")
+        with pytest.raises(RuntimeError, match="a bug"):
+            run()
+        trials, _ = run()
+        assert ends(trials) == ["complete", "complete", "complete", "failed", "complete"]
+        assert trials[3].user_attrs["reason"] == "RuntimeError: a bug"
+        assert trials[3].state == TrialState.FAIL
+
+    def test_a_full_disk_is_no_fault_of_the_structure(self, run, fitted):
+        fitted.faults[4] = OSError("no space left on device")
+        with pytest.raises(OSError, match="no space left"):
+            run()
+        trials, _ = run()
+        assert ends(trials) == ["complete"] * 3 + ["interrupted"] + ["complete"] * 2
+        assert trials[4].params == trials[3].params
+
+
+class TestInterruption:
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_a_signal_puts_the_trial_in_line_and_it_is_run_again(self, run, number):
+        before = signal.getsignal(number)
+
+        def tick(trial, n_done, n_steps):
+            if trial == 3:
+                os.kill(os.getpid(), number)
+
+        with pytest.raises(Interrupted):
+            run(observer=Observer(tick=tick, ended=lambda *_: None))
+        assert signal.getsignal(number) == before
+        trials, _ = run()
+        assert ends(trials) == ["complete"] * 3 + ["interrupted"] + ["complete"] * 2
+        cut, again = trials[3], trials[4]
+        assert cut.state == TrialState.FAIL
+        assert again.user_attrs["retry_of"] == 3
+        assert again.params == cut.params
+        assert again.user_attrs["spec"] == cut.user_attrs["spec"]
+
+    def test_a_baseline_that_is_cut_off_is_begun_again_once(self, run):
+        def tick(trial, n_done, n_steps):
+            if trial == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        with pytest.raises(Interrupted):
+            run(observer=Observer(tick=tick, ended=lambda *_: None))
+        trials, _ = run(budget={"trials": 4, "epochs": 1})
+        assert [(t.user_attrs.get("baseline"), t.user_attrs["end"]) for t in trials] == [
+            ("head_only", "complete"),
+            ("lora_all", "interrupted"),
+            ("lora_all", "complete"),
+            ("bottleneck_all", "complete"),
+            (None, "complete"),
+        ]
+
+    def test_a_trial_killed_after_its_ask_is_put_in_line(self, run, context_of):
+        run(budget={"trials": 3, "epochs": 1})
+        context = context_of()
+        stored = open_study(context)
+        trial, _ = next_trial(context, stored)
+        context.space.sample(trial)
+        recover(stored, context.study.objective_names)
+        trials, _ = run()
+        assert ends(trials) == ["complete"] * 3 + ["interrupted"] + ["complete"] * 2
+        assert trials[4].params == trials[3].params
+
+    @pytest.mark.parametrize("end", ["complete", "pruned", "failed", "infeasible", "equal"])
+    def test_a_trial_killed_between_its_end_and_its_telling_is_told(
+        self, context_of, run, fitted, monkeypatch, end
+    ):
+        changes = {}
+        if end == "pruned":
+            monkeypatch.setitem(PRUNERS, "pareto-halving", TestPruning.StopsAll())
+            changes["budget"] = {"trials": 5, "epochs": 2}
+        if end == "failed":
+            fitted.faults[4] = TrialError("no memory left")
+        if end == "infeasible":
+            changes["constraints"] = [{"accuracy": {"min": 1.5}}]
+        if end == "equal":
+            changes["space"] = FOUR_STRUCTURES | {"depth": [2], "roles": ["query"]}
+        trials, _ = run(
+            **(changes | {"budget": {**changes.get("budget", {"epochs": 1}), "trials": 3}})
+        )
+        context = context_of(**changes)
+        stored = open_study(context)
+        if end == "equal":
+            stored.enqueue_trial(trials[0].params)
+
+        def killed(*_, **__):
+            raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(optuna.study.Study, "tell", killed)
+            with pytest.raises(Killed):
+                run_study(context, stored, QUIET)
+        assert stored.get_trials()[3].state == TrialState.RUNNING
+        n_fitted = fitted.n
+
+        recover(stored, context.study.objective_names)
+        trial = stored.get_trials()[3]
+        assert fitted.n == n_fitted and len(stored.get_trials()) == 4
+        metrics = trial.user_attrs["metrics"]
+        values = [metrics["accuracy"], metrics["inference_gflops"]] if end != "failed" else None
+        assert (trial.user_attrs["end"], trial.state, trial.values) == {
+            "complete": ("complete", TrialState.COMPLETE, values),
+            "pruned": ("pruned", TrialState.PRUNED, None),
+            "failed": ("failed", TrialState.FAIL, None),
+            "infeasible": ("infeasible", TrialState.COMPLETE, values),
+            "equal": ("complete", TrialState.COMPLETE, values),
+        }[end]
+        assert ("same_as" in trial.user_attrs) == (end == "equal")
+
+
+class TestContract:
+    @pytest.mark.parametrize(
+        ("changes", "key", "values"),
+        [
+            ({"space": {"depth": [1, 2], "rank": [2, 8]}}, "space.rank", ("[2, 4]", "[2, 8]")),
+            ({"space": {"depth": [2], "rank": [2, 4]}}, "space.depth", ("[1, 2]", "[2]")),
+            (
+                {"objectives": [{"maximize": "macro_f1"}, {"minimize": "inference_gflops"}]},
+                "objectives",
+                ("accuracy", "macro_f1"),
+            ),
+            (
+                {"constraints": [{"latency_ms": {"max": 8}}]},
+                "constraints",
+                ("[]", "latency_ms <= 8"),
+            ),
+            ({"seed": 1}, "seed", ("0", "1")),
+            ({"budget": {"trials": 5, "epochs": 2}}, "budget.epochs", ("1", "2")),
+            ({"training": {"batch_size": 8}}, "training.batch_size", ("32", "8")),
+            ({"data": {"train": "rows.csv", "max_length": 20}}, "data.max_length", ("32", "20")),
+            ({"data": {"train": "rows.csv", "max_length": 32, "rows": 30}}, "data", ()),
+        ],
+    )
+    def test_a_change_that_spoils_the_comparison_is_refused(self, context_of, changes, key, values):
+        open_study(context_of())
+        context = context_of(**changes)
+        with pytest.raises(UserError) as caught:
+            open_study(context)
+        *differences, way_out = caught.value.problems
+        (line,) = [line for line in differences if line.startswith(f"{key}: ")]
+        assert "the study 'topics' was begun with" in line
+        assert all(value in line for value in values)
+        assert "Take the change back" in way_out and "change `name` (or `storage`)" in way_out
+
+    def test_the_rows_of_the_file_are_part_of_it(self, context_of, tmp_path):
+        open_study(context_of())
+        context_of()
+        rows = tmp_path / "rows.csv"
+        rows.write_text(rows.read_text().replace("goal", "gaol", 1))
+        changed = load_study_file(tmp_path / "study.yaml")
+        with pytest.raises(UserError, match=r"^data: the study 'topics' was begun with"):
+            open_study(prepare(changed, tmp_path, stage=lambda _: None))
+
+    def test_a_refused_study_is_left_as_it_was(self, context_of):
+        stored = open_study(context_of())
+        before = dict(stored.user_attrs)
+        with pytest.raises(UserError):
+            open_study(context_of(seed=9))
+        assert load_study(context_of().study).user_attrs == before
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"budget": {"trials": 50, "epochs": 1, "minutes": 3}},
+            {"sampler": "random"},
+            {"pruner": "none"},
+            {"baselines": ["head_only"]},
+            {"tracking": "sqlite:///other.db"},
+        ],
+        ids=lambda changes: next(iter(changes)),
+    )
+    def test_what_leaves_trials_comparable_may_change(self, context_of, changes):
+        first = open_study(context_of()).user_attrs[CONTRACT]
+        stored = open_study(context_of(**changes))
+        assert stored.user_attrs[CONTRACT] == first
+        assert str(next(iter(changes.values()))) in stored.user_attrs["study_file"] or True
+
+    def test_a_study_of_that_name_that_is_not_ours_is_refused(self, context_of, tmp_path):
+        other = optuna.create_study(
+            study_name="topics", storage=f"sqlite:///{tmp_path / 'paradapt.db'}"
+        )
+        other.add_trial(optuna.create_trial(value=1.0))
+        with pytest.raises(UserError, match="holds a study 'topics' that Paradapt did not begin"):
+            open_study(context_of())
+
+    def test_passwords_are_kept_out_of_the_storage(self, context_of):
+        stored = open_study(context_of(tracking="http://me:secret@127.0.0.1:5000"))
+        assert "secret" not in str(stored.user_attrs)
+
+
+class TestOneDriver:
+    def test_a_second_command_is_refused_while_the_first_runs(self, context_of):
+        context = context_of()
+        with only_driver(context):
+            with pytest.raises(UserError, match=rf"process {os.getpid()}\)\. Wait for it"):
+                with only_driver(context):
+                    pytest.fail("two drivers at a time")
+        with only_driver(context):
+            pass
+
+    def test_the_lock_goes_with_an_error(self, context_of):
+        context = context_of()
+        with pytest.raises(Killed), only_driver(context):
+            raise Killed
+        with only_driver(context):
+            assert (context.weights_folder / "driver.lock").read_text() == str(os.getpid())
+
+
+def test_one_trial_by_hand_is_what_the_loop_does(context_of):
+    context = context_of()
+    stored = open_study(context)
+    trial, planned = next_trial(context, stored)
+    end = run_trial(context, trial, planned, tick=lambda *_: None)
+    assert end.kind == "complete" and n_trained(stored) == 1
+    assert stored.get_trials()[0].user_attrs["baseline"] == "head_only"

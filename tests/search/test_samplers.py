@@ -1,0 +1,79 @@
+"""Every sampler on a conditional space: quiet, seeded, and the same after an interruption."""
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from search.samplers import SAMPLERS, make_sampler
+from space.cost import BackboneShape
+from space.roles import LINEAR_ROLES
+from space.search_space import FloatRange, SearchSpace
+
+N_TRIALS = 15
+SHAPE = BackboneShape(
+    n_layers=3,
+    width=8,
+    attention_width=8,
+    block_macs=768,
+    role_shapes=tuple((role, (8, 8)) for role in LINEAR_ROLES),
+)
+SPACE = SearchSpace(
+    depth=(1, 2, 3),
+    insertion=("all", "last"),
+    roles=("query", "ffn"),
+    kinds=("lora", "bottleneck"),
+    rank=(2, 4, 8),
+    alpha=16.0,
+    pooling=("mean", "cls"),
+    learning_rate=FloatRange(low=1e-4, high=1e-2, log=True),
+    head_learning_rate=1e-2,
+)
+
+
+def new_study(storage=None):
+    return optuna.create_study(
+        study_name="s", storage=storage, directions=["maximize", "minimize"], load_if_exists=True
+    )
+
+
+def go_on(study, name, seed, n_trials):
+    """Ask and tell until there are so many trials; some are pruned, some fail."""
+    while (number := len(study.trials)) < n_trials:
+        study.sampler = make_sampler(name, seed, number)
+        trial = study.ask()
+        spec, learning = SPACE.sample(trial)
+        size = sum(adapter.rank for adapter in spec.adapters)
+        if number % 5 == 3:
+            study.tell(trial, state=TrialState.PRUNED)
+        elif number % 7 == 5:
+            study.tell(trial, state=TrialState.FAIL)
+        else:
+            rate = learning.learning_rate or 0.0
+            study.tell(trial, [spec.depth + size / 24 - abs(rate - 1e-3), spec.depth + size / 8])
+    return [trial.params for trial in study.trials]
+
+
+@pytest.fixture(params=sorted(SAMPLERS))
+def name(request):
+    return request.param
+
+
+def test_runs_a_study_with_pruned_and_failed_trials_quietly(name, recwarn, capfd):
+    params = go_on(new_study(), name, 0, N_TRIALS)
+    assert len(params) == N_TRIALS
+    assert len({str(sorted(p.items())) for p in params}) > N_TRIALS / 2
+    assert not recwarn.list
+    assert "Warning" not in capfd.readouterr().err
+
+
+def test_the_same_seed_gives_the_same_trials_and_another_gives_others(name):
+    first = go_on(new_study(), name, 3, N_TRIALS)
+    assert go_on(new_study(), name, 3, N_TRIALS) == first
+    assert go_on(new_study(), name, 4, N_TRIALS) != first
+
+
+def test_a_study_that_is_interrupted_goes_on_as_one_that_is_not(name, tmp_path):
+    through = go_on(new_study(), name, 1, N_TRIALS)
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    go_on(new_study(storage), name, 1, 11)
+    assert go_on(new_study(storage), name, 1, N_TRIALS) == through
