@@ -55,7 +55,7 @@ class Data(Section):
     rows: Positive | None = Field(
         None, description="Train on a stratified sample of so many rows; null: on all."
     )
-    validation_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+    validation_share: Annotated[float, Field(ge=0.001, le=0.999)] = Field(
         0.2, description="Share of the rows to validate on where no validation file is given."
     )
 

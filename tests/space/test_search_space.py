@@ -124,17 +124,6 @@ def test_patterns_choose_the_layers(name):
     assert spec.insertion_layers == expected
 
 
-def test_every_pattern_stays_within_the_depth_and_is_not_empty():
-    for depth in range(1, 25):
-        for name, pattern in PATTERNS.items():
-            layers = tuple(pattern(depth))
-            assert layers and layers == tuple(sorted(set(layers))), name
-            assert layers[0] >= 0 and layers[-1] < depth, name
-    assert tuple(PATTERNS["lower_half"](5)) == (0, 1, 2)
-    assert tuple(PATTERNS["every_second"](5)) == (0, 2, 4)
-    assert tuple(PATTERNS["every_second"](6)) == (1, 3, 5)
-
-
 @pytest.mark.parametrize(
     ("depth", "length", "offset", "expected"),
     [

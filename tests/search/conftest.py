@@ -1,0 +1,48 @@
+"""A study file that is written, read and prepared, with changes."""
+
+import pytest
+import yaml
+
+from search.context import prepare
+from search.study_file import load_study_file
+from tests.end_to_end.tiny_study import tiny_backbone, write_rows, write_study
+from tests.search.valid_study import VALID
+from trainers.backbone import load_backbone
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Return a function that loads the valid study file with some of its keys changed."""
+
+    def run(*overrides, drop=(), **changes):
+        content = {key: value for key, value in (VALID | changes).items() if key not in drop}
+        path = tmp_path / "study.yaml"
+        path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        return load_study_file(path, overrides)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def backbone(tmp_path_factory):
+    return tiny_backbone(tmp_path_factory.mktemp("backbone") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def loaded(backbone):
+    return load_backbone(str(backbone))
+
+
+@pytest.fixture
+def context_of(tmp_path, backbone, loaded, monkeypatch):
+    """Return a function that prepares a study of few rows and one epoch, with changes."""
+    monkeypatch.setattr("search.context.load_backbone", lambda name, folder: loaded)
+    write_rows(tmp_path / "rows.csv", 45)
+
+    def run(*overrides, **changes):
+        budget = {"trials": 5, "epochs": 1}
+        path = write_study(tmp_path, **({"backbone": str(backbone), "budget": budget} | changes))
+        study = load_study_file(path, overrides)
+        return prepare(study, tmp_path, stage=lambda _: None)
+
+    return run

@@ -1,0 +1,8 @@
+"""The smallest study file that is right."""
+
+VALID = {
+    "name": "mine",
+    "task": "text-classification",
+    "backbone": "minilm",
+    "data": {"train": "rows/train.csv"},
+}
