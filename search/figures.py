@@ -140,7 +140,9 @@ class _View:
         x, y = self._place(self.knee)
         (low, high), _ = self.ranges
         left, up = (-1 if self.left else 1), (-1 if self.up else 1)
-        sideways = (x - low if self.left else high - x) / (high - low) > 0.35  # room for the text, on a narrow page too
+        sideways = (x - low if self.left else high - x) / (
+            high - low
+        ) > 0.35  # room for the text, on a narrow page too
         beside = "right" if self.left else "left"
         return {
             "x": x,

@@ -46,7 +46,9 @@ def test_the_table_of_commands_names_all_commands():
 def test_every_option_in_the_table_of_commands_exists():
     for line in re.findall(r"^\| `(paradapt .*?)`", README, flags=re.MULTILINE):
         name = line.split()[1]
-        known = {o for p in main.commands[name].params if isinstance(p, click.Option) for o in p.opts}
+        known = {
+            o for p in main.commands[name].params if isinstance(p, click.Option) for o in p.opts
+        }
         assert set(re.findall(r"--\w+", line)) <= known
 
 

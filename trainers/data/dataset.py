@@ -181,9 +181,9 @@ def _overlap_notices(
         return []
     place = where if file is None else "data.validation"
     return [
-        f"{place}: {_rows(len(shared))} of {len(validation)} in validation with a text that stands "
-        f"in training too, apart from case and spaces (row {_first(list(shared['row']))}): scores will "
-        "be too good."
+        f"{place}: {_rows(len(shared))} of {len(validation)} in validation with a text that stands"
+        " in training too, apart from case and spaces"
+        f" (row {_first(list(shared['row']))}): scores will be too good."
     ]
 
 
