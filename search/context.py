@@ -11,6 +11,7 @@ import torch
 
 from search.study_file import StudySpec
 from space.cost import TokenStats
+from space.errors import UserError
 from space.search_space import SearchSpace
 from trainers.backbone import Backbone, load_backbone
 from trainers.data import (
@@ -73,6 +74,11 @@ def prepare(study: StudySpec, folder: Path, stage: Callable[[str], None]) -> Stu
     """
     stage("loading the backbone")
     backbone = load_backbone(study.backbone, folder)
+    if study.data.max_length > backbone.max_tokens:
+        raise UserError(
+            f"data.max_length: must be at most {backbone.max_tokens}, which is all that the"
+            f" backbone {study.backbone!r} has positions for, but got {study.data.max_length}."
+        )
     space = study.search_space(backbone.shape)
     stage("reading the data")
     data = load_text_data(

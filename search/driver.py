@@ -85,10 +85,14 @@ def _one_trial(
         if stopping():
             raise Interrupted
         end = run_trial(context, trial, planned, tick)
-    except (Interrupted, KeyboardInterrupt, SystemExit, OSError):
+    except (Interrupted, KeyboardInterrupt, OSError):
         # No fault of the structure: the trial is put in line again.
         recover(stored, context.study.objective_names)
         raise
+    except SystemExit as error:
+        # What Lightning makes of a second Ctrl-C.
+        recover(stored, context.study.objective_names)
+        raise KeyboardInterrupt from error
     except Exception as error:
         # A fault of ours, or of this structure: it must not bar the way of the next run.
         finish(context, trial, End(kind="failed", reason=f"{type(error).__name__}: {error}"))

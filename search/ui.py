@@ -39,7 +39,7 @@ def serve_ui(
     port: int = 5000,
     host: str = "127.0.0.1",
 ) -> None:
-    """Serve MLflow's UI until it is interrupted (Ctrl-C).
+    """Serve MLflow's UI until it is interrupted (Ctrl-C, SIGTERM).
 
     A tracking server (`http://...`) has a UI already: its address is shown, nothing is started.
 
@@ -57,6 +57,7 @@ def serve_ui(
     if is_remote(tracking_uri):
         show(redacted(tracking_uri.rstrip("/") + _page(tracking_uri, study_name)))
         return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with running_ui(
             tracking_uri, study_name, artifact_root=artifact_root, port=port, host=host
@@ -65,6 +66,8 @@ def serve_ui(
             server.wait()
     except KeyboardInterrupt:  # At any time: also while the server starts.
         return
+    finally:
+        signal.signal(signal.SIGTERM, before)
     raise UserError(f"The MLflow server on port {port} ended by itself.")
 
 

@@ -56,6 +56,8 @@ class Backbone:
     shape: BackboneShape
     fingerprint: str
     """SHA-256 over the names, shapes and bytes of all weights that can run."""
+    max_tokens: int
+    """The longest sequence that it has positions for."""
 
     @property
     def pad_id(self) -> int:
@@ -98,7 +100,13 @@ def load_backbone(name: str, folder: Path | None = None) -> Backbone:
         family=family,
         shape=_measure_shape(name, model, family),
         fingerprint=fingerprint(model, family.unused),
+        max_tokens=_max_tokens(config, family),
     )
+
+
+def _max_tokens(config: Any, family: Family) -> int:
+    before_first = int(config.pad_token_id) + 1 if family.positions_after_padding else 0
+    return int(config.max_position_embeddings) - before_first
 
 
 def fingerprint(model: nn.Module, unused: tuple[str, ...] = ()) -> str:

@@ -19,6 +19,8 @@ class Family:
     """For each linear role its path inside a block."""
     unused: tuple[str, ...] = ()
     """Parts of the model behind the last block that are not run."""
+    positions_after_padding: bool = False
+    """Whether positions are counted from behind the id of padding, so that fewer are left."""
 
 
 def _roles(*paths: str) -> tuple[tuple[str, str], ...]:
@@ -38,7 +40,13 @@ FAMILIES = {
     family.model_type: family
     for family in (
         Family(model_type="bert", blocks="encoder.layer", roles=_BERT_ROLES, unused=("pooler",)),
-        Family(model_type="roberta", blocks="encoder.layer", roles=_BERT_ROLES, unused=("pooler",)),
+        Family(
+            model_type="roberta",
+            blocks="encoder.layer",
+            roles=_BERT_ROLES,
+            unused=("pooler",),
+            positions_after_padding=True,
+        ),
         Family(
             model_type="distilbert",
             blocks="transformer.layer",

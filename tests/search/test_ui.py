@@ -122,7 +122,8 @@ def test_a_server_that_cannot_start_says_why(tracked, monkeypatch):
         serve_ui(tracked, "quickstart", print, port=free_port())
 
 
-def test_ctrl_c_ends_the_server_with_its_children(tracked, tmp_path):
+@pytest.mark.parametrize("wish", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_or_sigterm_ends_the_server_with_its_children(tracked, tmp_path, wish):
     port = free_port()
     code = f"""
 from search.ui import serve_ui
@@ -142,7 +143,7 @@ print("ended", flush=True)
         url = process.stdout.readline()
         assert f"http://127.0.0.1:{port}/#/experiments/" in url
         assert "artifactPath/pareto.html" in url
-        process.send_signal(signal.SIGINT)
+        process.send_signal(wish)
         assert process.stdout.readline() == "ended\n"
         assert process.wait(20) == 0
     with pytest.raises(ConnectionRefusedError):

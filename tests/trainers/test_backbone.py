@@ -27,6 +27,12 @@ class BackboneFamilyContract:
     def backbone(self, tiny_backbones):
         return tiny_backbones[self.family]
 
+    def test_max_tokens_is_the_longest_sequence_that_runs(self, backbone):
+        ids = torch.full((1, backbone.max_tokens + 1), 7)
+        backbone.model(input_ids=ids[:, 1:], attention_mask=torch.ones_like(ids[:, 1:]))
+        with pytest.raises((IndexError, RuntimeError)):
+            backbone.model(input_ids=ids, attention_mask=torch.ones_like(ids))
+
     def test_has_every_role(self, backbone):
         assert set(backbone.shape.roles) == set(ROLES)
         assert backbone.family is FAMILIES[self.family]
