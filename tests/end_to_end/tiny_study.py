@@ -71,7 +71,7 @@ def tiny_backbone(folder: Path) -> Path:
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=64,
-        max_position_embeddings=40,
+        max_position_embeddings=64,
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)

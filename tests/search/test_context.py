@@ -10,9 +10,9 @@ from tests.end_to_end.tiny_study import write_rows, write_study
 
 def test_texts_longer_than_the_backbone_has_positions_for_are_refused(tmp_path, backbone):
     write_rows(tmp_path / "rows.csv")
-    data = {"train": "rows.csv", "max_length": 41}
+    data = {"train": "rows.csv", "max_length": 65}
     study = load_study_file(write_study(tmp_path, backbone=str(backbone), data=data))
-    with pytest.raises(UserError, match=r"data.max_length: must be at most 40.* but got 41"):
+    with pytest.raises(UserError, match=r"data.max_length: must be at most 64.* but got 65"):
         prepare(study, tmp_path, stage=lambda _: None)
 
 
