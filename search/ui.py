@@ -57,7 +57,9 @@ def serve_ui(
     if is_remote(tracking_uri):
         show(redacted(tracking_uri.rstrip("/") + _page(tracking_uri, study_name)))
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Also where SIGINT is ignored, as in what a shell script starts in the background.
+    wishes = (signal.SIGINT, signal.SIGTERM)
+    before = {wish: signal.signal(wish, signal.default_int_handler) for wish in wishes}
     try:
         with running_ui(
             tracking_uri, study_name, artifact_root=artifact_root, port=port, host=host
@@ -67,7 +69,8 @@ def serve_ui(
     except KeyboardInterrupt:  # At any time: also while the server starts.
         return
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for wish, handler in before.items():
+            signal.signal(wish, handler)
     raise UserError(f"The MLflow server on port {port} ended by itself.")
 
 
