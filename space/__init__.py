@@ -4,18 +4,23 @@ Nothing here imports torch, Optuna or the other two packages, so that a structur
 compared and costed anywhere, also where nothing can be trained.
 """
 
-from space.cost import BackboneShape, TokenStats
+from space.adapter import Adapter, TokenSkip
+from space.cost import BackboneShape, CostModel, HeadShape, TokenStats
+from space.default_space import default_space
 from space.errors import TrialError, UserError
-from space.search_space import FloatRange, Learning, SearchSpace, default_space
-from space.spec import Adapter, AdapterSpec
+from space.search_space import FloatRange, Learning, SearchSpace
+from space.spec import AdapterSpec
 
 __all__ = [
     "Adapter",
     "AdapterSpec",
     "BackboneShape",
+    "CostModel",
     "FloatRange",
+    "HeadShape",
     "Learning",
     "SearchSpace",
+    "TokenSkip",
     "TokenStats",
     "TrialError",
     "UserError",

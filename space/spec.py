@@ -1,74 +1,36 @@
 """A structure as plain data: which adapters stand where, and how deep the backbone runs."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from space.adapter import Adapter, TokenSkip
 from space.errors import close_matches
-from space.kinds import KINDS
 from space.roles import ROLES
 
-POOLINGS = ("mean", "cls", "attention")
-"""Ways to make one vector of a sequence: the mean, the first token, a learned query."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Adapter:
-    """One adapter at one role of one block.
-
-    Raises:
-        ValueError: an unknown kind or role, a kind that cannot serve the role, a rank below 1,
-            an alpha where the kind has none (or none where it has one), or one not above 0.
-    """
-
-    layer: int
-    """Index of the block, from 0 (next to the embeddings)."""
-    role: str
-    kind: str
-    rank: int
-    """Low-rank size; for bottleneck and parallel adapters their inner width."""
-    alpha: float | None = None
-    """The output is scaled by alpha / rank; None for kinds without a scale."""
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(
-                f"An adapter's kind is one of {', '.join(KINDS)}, but got {self.kind!r}."
-                + close_matches(self.kind, KINDS)
-            )
-        kind = KINDS[self.kind]
-        if self.role not in kind.roles:
-            raise ValueError(
-                f"A {self.kind} adapter serves {', '.join(kind.roles)}, but got {self.role!r}."
-                + close_matches(self.role, kind.roles)
-            )
-        if self.rank < 1:
-            raise ValueError(f"An adapter's rank is at least 1, but got {self.rank}.")
-        if self.layer < 0:
-            raise ValueError(f"An adapter's layer is at least 0, but got {self.layer}.")
-        if kind.scaled != (self.alpha is not None):
-            rule = "needs an alpha" if kind.scaled else "has no alpha"
-            raise ValueError(f"A {self.kind} adapter {rule}, but got {self.alpha}.")
-        if self.alpha is not None:
-            if not 0 < self.alpha < math.inf:
-                raise ValueError(f"An adapter's alpha is a number above 0, but got {self.alpha}.")
-            object.__setattr__(self, "alpha", float(self.alpha))
-
-    @property
-    def scaling(self) -> float:
-        """The factor on the adapter's output: alpha / rank, or 1 where there is no alpha."""
-        return 1.0 if self.alpha is None else self.alpha / self.rank
+POOLINGS = ("mean", "cls", "last", "attention", "none")
+"""Ways to make one vector of a sequence: the mean, the first token, the last one, a learned query;
+or none, where the head answers for every token."""
 
 
 def _order(adapter: Adapter) -> tuple[int, int]:
     return (ROLES.index(adapter.role), adapter.layer)
 
 
-def _alike(adapter: Adapter) -> tuple[str, str, int, float]:
-    return (adapter.role, adapter.kind, adapter.rank, adapter.alpha or 0.0)
+def _shared(adapter: Adapter) -> dict[str, Any]:
+    """Return what adapters have in common that are written as one entry, without defaults."""
+    fields: dict[str, Any] = {"role": adapter.role, "kind": adapter.kind}
+    if adapter.rank is not None:
+        fields["rank"] = adapter.rank
+    if adapter.alpha is not None:
+        fields["alpha"] = adapter.alpha
+    if adapter.scaling != "alpha/rank":
+        fields["scaling"] = adapter.scaling
+    if adapter.experts > 1:
+        fields |= {"experts": adapter.experts, "top_k": adapter.top_k, "router": adapter.router}
+    return fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,17 +38,21 @@ class AdapterSpec:
     """One structure of the search space: hashable, and with one spelling only.
 
     Equal structures compare equal and have the same JSON, whatever the order in which their
-    adapters were given. A structure without adapters is a head on the frozen backbone.
+    parts were given. A structure without adapters is a head on the frozen backbone.
 
     Raises:
-        ValueError: a depth below 1, an adapter above the depth, two adapters at one role of one
-            block, or an unknown pooling.
+        ValueError: a depth below 1, an adapter, skip or exit above the depth, two at one place,
+            or an unknown pooling.
     """
 
     depth: int
     """How many blocks of the backbone run."""
     adapters: tuple[Adapter, ...] = ()
     pooling: str = "mean"
+    skips: tuple[TokenSkip, ...] = ()
+    """Blocks that a share of the tokens passes by."""
+    exits: tuple[int, ...] = ()
+    """Early exits: behind so many blocks a small head may answer, and the rest is not run."""
 
     def __post_init__(self) -> None:
         if self.depth < 1:
@@ -96,46 +62,54 @@ class AdapterSpec:
                 f"A pooling is one of {', '.join(POOLINGS)}, but got {self.pooling!r}."
                 + close_matches(self.pooling, POOLINGS)
             )
-        seen: set[tuple[int, str]] = set()
-        for adapter in self.adapters:
-            if adapter.layer >= self.depth:
+        for layer in [a.layer for a in self.adapters] + [s.layer for s in self.skips]:
+            if layer >= self.depth:
                 raise ValueError(
                     f"An insertion layer lies below the depth {self.depth},"
-                    f" but got {adapter.layer} (blocks count from 0)."
+                    f" but got {layer} (blocks count from 0)."
                 )
-            place = (adapter.layer, adapter.role)
-            if place in seen:
+        for exit_depth in self.exits:
+            if not 1 <= exit_depth < self.depth:
                 raise ValueError(
-                    f"One adapter serves a role of a block, but layer {adapter.layer} has"
-                    f" two at {adapter.role!r}."
+                    f"An exit stands behind 1 to {self.depth - 1} blocks where {self.depth} run,"
+                    f" but got {exit_depth}."
                 )
-            seen.add(place)
+        _check_distinct([(a.layer, a.role) for a in self.adapters], "adapters at one role")
+        _check_distinct([skip.layer for skip in self.skips], "values of token_keep at one layer")
+        _check_distinct(list(self.exits), "exits at one depth")
         object.__setattr__(self, "adapters", tuple(sorted(self.adapters, key=_order)))
+        object.__setattr__(self, "skips", tuple(sorted(self.skips, key=lambda s: s.layer)))
+        object.__setattr__(self, "exits", tuple(sorted(self.exits)))
 
     @property
     def insertion_layers(self) -> tuple[int, ...]:
-        """The blocks that carry adapters, lowest first."""
+        """The blocks that carry adapters at their roles, lowest first."""
         return tuple(sorted({adapter.layer for adapter in self.adapters}))
 
     @property
     def first_insertion_layer(self) -> int:
-        """The lowest block that carries an adapter; the depth where none does.
+        """The lowest block that anything trained stands in or beside; the depth where none does.
 
         All blocks below it are the frozen prefix: no gradient reaches them.
         """
-        return min(self.insertion_layers, default=self.depth)
+        skipped = {skip.layer for skip in self.skips}
+        return min(skipped.union(self.insertion_layers), default=self.depth)
+
+    def skip_at(self, layer: int) -> TokenSkip | None:
+        """Return how tokens pass by a block, or None where all run through it."""
+        return next((skip for skip in self.skips if skip.layer == layer), None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the structure as plain data, alike adapters gathered with their layers."""
-        groups = groupby(sorted(self.adapters, key=lambda a: (_order(a)[0], _alike(a))), _alike)
-        adapters = []
-        for (role, kind, rank, _), members in groups:
-            same = sorted(members, key=_order)
-            entry: dict[str, Any] = {"role": role, "kind": kind, "rank": rank}
-            if same[0].alpha is not None:
-                entry["alpha"] = same[0].alpha
-            adapters.append(entry | {"layers": [adapter.layer for adapter in same]})
-        return {"depth": self.depth, "pooling": self.pooling, "adapters": adapters}
+        """Return the structure as plain data, alike parts gathered with their layers."""
+        data: dict[str, Any] = {"depth": self.depth, "pooling": self.pooling}
+        adapters = [(_order(a)[0], _shared(a), a.layer) for a in self.adapters]
+        data["adapters"] = _gathered(adapters)
+        if self.skips:
+            skips = [(0, {"token_keep": s.token_keep, "rank": s.rank}, s.layer) for s in self.skips]
+            data["skips"] = _gathered(skips)
+        if self.exits:
+            data["exits"] = list(self.exits)
+        return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "AdapterSpec":
@@ -145,18 +119,28 @@ class AdapterSpec:
             ValueError: a key is missing, unknown or of the wrong type, or the structure breaks
                 a rule.
         """
-        _check_keys(data, {"depth": int, "pooling": str, "adapters": list}, "a structure")
-        adapters = []
-        for entry in data["adapters"]:
-            wanted = {"role": str, "kind": str, "rank": int, "layers": list}
-            optional = {"alpha": (int, float)}
-            _check_keys(entry, wanted, "an adapter", optional)
-            fields = {name: value for name, value in entry.items() if name != "layers"}
-            for layer in entry["layers"]:
-                if not _is(layer, int):
-                    raise ValueError(f"`layers` of an adapter holds integers, but got {layer!r}.")
-                adapters.append(Adapter(layer=layer, **fields))
-        return cls(depth=data["depth"], pooling=data["pooling"], adapters=tuple(adapters))
+        wanted: dict[str, Any] = {"depth": int, "pooling": str, "adapters": list}
+        _check_keys(data, wanted, "a structure", {"skips": (list,), "exits": (list,)})
+        adapters = [
+            Adapter(layer=layer, **fields)
+            for entry in data["adapters"]
+            for fields, layer in _spread(entry, "an adapter", _ADAPTER_KEYS, _ADAPTER_OPTIONS)
+        ]
+        skips = [
+            TokenSkip(layer=layer, **fields)
+            for entry in data.get("skips", ())
+            for fields, layer in _spread(entry, "a skip", {"token_keep": float, "rank": int}, {})
+        ]
+        for exit_depth in data.get("exits", ()):
+            if not _is(exit_depth, int):
+                raise ValueError(f"`exits` holds integers, but got {exit_depth!r}.")
+        return cls(
+            depth=data["depth"],
+            pooling=data["pooling"],
+            adapters=tuple(adapters),
+            skips=tuple(skips),
+            exits=tuple(data.get("exits", ())),
+        )
 
     def to_json(self) -> str:
         """Return the one canonical JSON text of this structure."""
@@ -169,16 +153,72 @@ class AdapterSpec:
 
     def describe(self) -> str:
         """Return the structure in words, for tables and hover texts."""
+        data = self.to_dict()
         by_layers: dict[tuple[int, ...], list[str]] = {}
-        for entry in self.to_dict()["adapters"]:
-            name = f"{entry['kind']} {entry['role']} r{entry['rank']}"
-            by_layers.setdefault(tuple(entry["layers"]), []).append(name)
+        for entry in data["adapters"]:
+            by_layers.setdefault(tuple(entry["layers"]), []).append(_adapter_in_words(entry))
         parts = [f"depth {self.depth}"]
         for layers, names in sorted(by_layers.items()):
             parts.append(f"{_layers_in_words(layers)}: {', '.join(names)}")
-        if not by_layers:
+        for entry in data.get("skips", ()):
+            where = _layers_in_words(tuple(entry["layers"]))
+            parts.append(f"{entry['token_keep']:.0%} of tokens in {where} (r{entry['rank']})")
+        if not (self.adapters or self.skips):
             parts.append("head only")
-        return "; ".join([*parts, f"{self.pooling} pooling"])
+        if self.exits:
+            parts.append(f"exits behind {', '.join(map(str, self.exits))}")
+        if self.pooling != "none":
+            parts.append(f"{self.pooling} pooling")
+        return "; ".join(parts)
+
+
+_ADAPTER_KEYS: dict[str, Any] = {"role": str, "kind": str}
+_ADAPTER_OPTIONS: dict[str, tuple[type, ...]] = {
+    "rank": (int,),
+    "alpha": (int, float),
+    "scaling": (str,),
+    "experts": (int,),
+    "top_k": (int,),
+    "router": (str,),
+}
+
+
+def _gathered(parts: list[tuple[int, dict[str, Any], int]]) -> list[dict[str, Any]]:
+    """Gather alike (order, fields, layer) into one entry with its layers, in canonical order."""
+
+    def alike(part: tuple[int, dict[str, Any], int]) -> tuple[int, str]:
+        return (part[0], json.dumps(part[1], sort_keys=True))
+
+    groups = [list(group) for _, group in groupby(sorted(parts, key=alike), alike)]
+    groups.sort(key=lambda group: (group[0][0], min(layer for *_, layer in group)))
+    return [group[0][1] | {"layers": sorted(layer for *_, layer in group)} for group in groups]
+
+
+def _spread(
+    entry: object,
+    what: str,
+    wanted: Mapping[str, type],
+    optional: Mapping[str, tuple[type, ...]],
+) -> list[tuple[dict[str, Any], int]]:
+    """Return (fields, layer) for each layer of an entry that `_gathered` wrote."""
+    _check_keys(entry, {**wanted, "layers": list}, what, optional)
+    assert isinstance(entry, Mapping)
+    fields = {name: value for name, value in entry.items() if name != "layers"}
+    for layer in entry["layers"]:
+        if not _is(layer, int):
+            raise ValueError(f"`layers` of {what} holds integers, but got {layer!r}.")
+    return [(fields, layer) for layer in entry["layers"]]
+
+
+def _adapter_in_words(entry: Mapping[str, Any]) -> str:
+    words = f"{entry['kind']} {entry['role']}"
+    if "rank" in entry:
+        words += f" r{entry['rank']}"
+    if "experts" in entry:
+        words += f" top {entry['top_k']} of {entry['experts']} experts"
+        if entry["router"] == "sequence":
+            words += " a sequence"
+    return words
 
 
 def _layers_in_words(layers: tuple[int, ...]) -> str:
@@ -189,6 +229,12 @@ def _layers_in_words(layers: tuple[int, ...]) -> str:
     return f"layers {','.join(map(str, layers))}"
 
 
+def _check_distinct(places: list[Any], what: str) -> None:
+    for place in places:
+        if places.count(place) > 1:
+            raise ValueError(f"There is one of a kind at each place, but {place} has two {what}.")
+
+
 def _is(value: object, kind: type | tuple[type, ...]) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
@@ -197,12 +243,12 @@ def _check_keys(
     data: object,
     wanted: Mapping[str, type],
     what: str,
-    optional: Mapping[str, tuple[type, ...]] | None = None,
+    optional: Mapping[str, tuple[type, ...]],
 ) -> None:
     """Raise ValueError unless `data` is a mapping with the wanted keys and types."""
     if not isinstance(data, Mapping):
         raise ValueError(f"{what} is a mapping, but got {type(data).__name__}.")
-    allowed: dict[str, type | tuple[type, ...]] = {**wanted, **(optional or {})}
+    allowed: dict[str, type | tuple[type, ...]] = {**wanted, **optional}
     for name in wanted:
         if name not in data:
             raise ValueError(f"{what} has the key `{name}`, but it is missing.")

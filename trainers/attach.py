@@ -1,139 +1,164 @@
-"""Attach adapters to a frozen block: three ways, one for each place that a kind stands at.
+"""Attach adapters to a frozen block: one way for each place that a kind stands at.
 
-Nothing frozen is changed: a view of the block is made in which the linear layers that an adapter
-serves are wrapped (see trainers/graft.py).
+Nothing frozen is changed: a view of the block is made in which the layers that an adapter serves
+are wrapped (see trainers/graft.py).
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
-from space.cost import BackboneShape
+from space.adapter import Adapter
+from space.cost import BackboneShape, Ways
 from space.roles import SUBLAYER_ENDS
-from space.spec import Adapter
-from trainers.adapters import Bottleneck, Lora, Parallel
-from trainers.families import Family
+from trainers.adapters import Bottleneck, Experts, Ia3, Lora, Parallel, Prefix
+from trainers.adapters.sparse import SparseBehind, SparseBeside
+from trainers.families import Family, Place
 from trainers.graft import graft
+from trainers.passing import Pass
+from trainers.prefix_attention import with_prefix
+from trainers.wrappers import Across, Before, Behind, Beside, Carrier, Tapped
 
 
 class Mergeable(Protocol):
     """What the module of a mergeable kind offers."""
 
-    def merged(self, weight: Tensor) -> Tensor:
-        """Return the frozen weight with the adapter folded in."""
+    def merged(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return the frozen weight (outputs, inputs) and bias with the adapter folded in."""
 
 
-class Beside(nn.Module):
-    """A linear layer with an adapter that reads the layer's input and adds to its output."""
+class Slots:
+    """The modules of one block that adapters are put at, wrapped so far.
 
-    def __init__(self, base: nn.Module, adapter: nn.Module) -> None:
-        super().__init__()
-        self.base = base
-        self.adapter = adapter
+    Args:
+        block: left as it is.
+        family: where its sub-modules are.
+    """
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.adapter(x, self.base(x))  # type: ignore[no-any-return]
+    def __init__(self, block: nn.Module, family: Family) -> None:
+        self.block = block
+        self.family = family
+        self.places = dict(family.roles)
+        self.changed: dict[str, nn.Module | None] = {}
 
+    def module(self, path: str) -> nn.Module:
+        """Return what stands at a path by now."""
+        module = self.changed.get(path)
+        return self.block.get_submodule(path) if module is None else module
 
-class Behind(nn.Module):
-    """A layer with an adapter that reads and replaces the layer's output."""
-
-    def __init__(self, base: nn.Module, adapter: nn.Module) -> None:
-        super().__init__()
-        self.base = base
-        self.adapter = adapter
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.adapter(self.base(x))  # type: ignore[no-any-return]
-
-
-class Carrier:
-    """Carries a sub-layer's input from its first linear layer to its last, within one pass."""
-
-    def __init__(self) -> None:
-        self._x: Tensor | None = None
-
-    def put(self, x: Tensor) -> None:
-        self._x = x
-
-    def take(self) -> Tensor:
-        x, self._x = self._x, None
-        assert x is not None, "the first layer of the sub-layer did not run"
-        return x
+    def wrap(self, role: str, wrapper: Callable[[nn.Module, Place], nn.Module]) -> None:
+        """Put a wrapper around what stands at a linear role."""
+        place = self.places[role]
+        self.changed[place.path] = wrapper(self.module(place.path), place)
 
 
-class Tapped(nn.Module):
-    """The first layer of a sub-layer, whose input a parallel adapter reads."""
+@dataclass(frozen=True, kw_only=True)
+class Materials:
+    """What adapters are built of beside their own numbers."""
 
-    def __init__(self, base: nn.Module, carrier: Carrier) -> None:
-        super().__init__()
-        self.base = base
-        self.carrier = carrier
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.carrier.put(x)
-        return self.base(x)  # type: ignore[no-any-return]
-
-
-class Across(nn.Module):
-    """The last layer of a sub-layer, to whose output a parallel adapter adds."""
-
-    def __init__(self, base: nn.Module, adapter: nn.Module, carrier: Carrier) -> None:
-        super().__init__()
-        self.base = base
-        self.adapter = adapter
-        self.carrier = carrier
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.adapter(self.carrier.take(), self.base(x))  # type: ignore[no-any-return]
-
-
-Modules = dict[str, nn.Module]
-"""Of one block: linear role -> the module that stands there, wrapped so far."""
+    shape: BackboneShape
+    ways: Ways
+    running: Pass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attachment:
     """How a kind becomes a module, and where in the block it is put."""
 
-    build: Callable[[Adapter, BackboneShape], nn.Module]
-    place: Callable[[Modules, str, nn.Module], None]
+    build: Callable[[Adapter, Materials], nn.Module]
+    place: Callable[[Slots, str, nn.Module], None]
 
 
-def _build_lora(adapter: Adapter, shape: BackboneShape) -> nn.Module:
-    return Lora(*shape.widths(adapter.role), adapter.rank, adapter.scaling)
+def _experts(adapter: Adapter, stuff: Materials, activation: str, bias: bool) -> Experts:
+    d_in, d_out = stuff.shape.widths(adapter.role)
+    if adapter.kind == "bottleneck":
+        d_in = d_out
+    assert adapter.rank is not None and adapter.router is not None
+    return Experts(
+        d_in,
+        d_out,
+        adapter.rank,
+        n_experts=adapter.experts,
+        top_k=adapter.top_k,
+        router=adapter.router,
+        activation=activation,
+        bias=bias,
+        way=stuff.ways(d_in, d_out, adapter.rank, adapter.experts, adapter.top_k),
+        running=stuff.running,
+    )
 
 
-def _build_bottleneck(adapter: Adapter, shape: BackboneShape) -> nn.Module:
-    return Bottleneck(shape.widths(adapter.role)[1], adapter.rank)
+def _build_lora(adapter: Adapter, stuff: Materials) -> nn.Module:
+    if adapter.experts > 1:
+        return SparseBeside(_experts(adapter, stuff, "identity", bias=False), adapter.scale)
+    assert adapter.rank is not None
+    return Lora(*stuff.shape.widths(adapter.role), adapter.rank, adapter.scale)
 
 
-def _build_parallel(adapter: Adapter, shape: BackboneShape) -> nn.Module:
-    return Parallel(*shape.widths(adapter.role), adapter.rank, adapter.scaling)
+def _build_bottleneck(adapter: Adapter, stuff: Materials) -> nn.Module:
+    if adapter.experts > 1:
+        return SparseBehind(_experts(adapter, stuff, "gelu", bias=True))
+    assert adapter.rank is not None
+    return Bottleneck(stuff.shape.widths(adapter.role)[1], adapter.rank)
 
 
-def _place_beside(modules: Modules, role: str, module: nn.Module) -> None:
-    modules[role] = Beside(modules[role], module)
+def _build_parallel(adapter: Adapter, stuff: Materials) -> nn.Module:
+    if adapter.experts > 1:
+        return SparseBeside(_experts(adapter, stuff, "relu", bias=True), adapter.scale)
+    assert adapter.rank is not None
+    return Parallel(*stuff.shape.widths(adapter.role), adapter.rank, adapter.scale)
 
 
-def _place_behind(modules: Modules, role: str, module: nn.Module) -> None:
-    last = SUBLAYER_ENDS[role][1]
-    modules[last] = Behind(modules[last], module)
+def _build_ia3(adapter: Adapter, stuff: Materials) -> nn.Module:
+    d_in, d_out = stuff.shape.widths(adapter.role)
+    side = "input" if adapter.role == "ffn_down" else "output"
+    return Ia3(d_in if side == "input" else d_out, side)
 
 
-def _place_across(modules: Modules, role: str, module: nn.Module) -> None:
+def _build_prefix(adapter: Adapter, stuff: Materials) -> nn.Module:
+    assert adapter.rank is not None
+    return Prefix(adapter.rank, stuff.shape.kv_width)
+
+
+def _place_beside(slots: Slots, role: str, module: nn.Module) -> None:
+    slots.wrap(role, lambda base, place: Beside(base, module, place))
+
+
+def _place_behind(slots: Slots, role: str, module: nn.Module) -> None:
+    slots.wrap(SUBLAYER_ENDS[role][1], lambda base, place: Behind(base, module, place))
+
+
+def _place_across(slots: Slots, role: str, module: nn.Module) -> None:
     first, last = SUBLAYER_ENDS[role]
     carrier = Carrier()
-    modules[first] = Tapped(modules[first], carrier)
-    modules[last] = Across(modules[last], module, carrier)
+    slots.wrap(first, lambda base, _: Tapped(base, carrier))
+    slots.wrap(last, lambda base, _: Across(base, module, carrier))
+
+
+def _place_scale(slots: Slots, role: str, module: nn.Module) -> None:
+    assert isinstance(module, Ia3)
+    if module.side == "input":
+        slots.wrap(role, lambda base, _: Before(base, module))
+    else:
+        slots.wrap(role, lambda base, place: Behind(base, module, place))
+
+
+def _place_prefix(slots: Slots, _role: str, module: nn.Module) -> None:
+    assert isinstance(module, Prefix)
+    path = slots.family.attention
+    slots.changed[path] = with_prefix(slots.module(path), module)
 
 
 ATTACHMENTS = {
     "lora": Attachment(build=_build_lora, place=_place_beside),
     "bottleneck": Attachment(build=_build_bottleneck, place=_place_behind),
     "parallel": Attachment(build=_build_parallel, place=_place_across),
+    "ia3": Attachment(build=_build_ia3, place=_place_scale),
+    "prefix": Attachment(build=_build_prefix, place=_place_prefix),
 }
 """For each adapter kind how it is built and where it is put."""
 
@@ -149,13 +174,10 @@ def adapted_block(
         placed: the adapters of this block with their modules, in canonical order, so that
             sub-layers are wrapped after the linear layers that end them.
     """
-    paths = dict(family.roles)
-    before = {role: block.get_submodule(path) for role, path in paths.items()}
-    modules = dict(before)
+    slots = Slots(block, family)
     for adapter, module in placed.items():
-        ATTACHMENTS[adapter.kind].place(modules, adapter.role, module)
-    changed = {paths[r]: m for r, m in modules.items() if m is not before[r]}
-    return graft(block, changed)
+        ATTACHMENTS[adapter.kind].place(slots, adapter.role, module)
+    return graft(block, slots.changed)
 
 
 def merged_block(
@@ -163,21 +185,36 @@ def merged_block(
 ) -> nn.Module:
     """Return a view of a frozen block with adapters folded into copies of its weights.
 
-    Every adapter is of a mergeable kind: its module has `merged(weight) -> weight`.
+    Every adapter is mergeable: its module has `merged(weight, bias)`.
     """
-    paths = dict(family.roles)
-    changed: dict[str, nn.Module | None] = {}
+    slots = Slots(block, family)
     for adapter, module in placed.items():
-        base = block.get_submodule(paths[adapter.role])
-        assert isinstance(base, nn.Linear)
-        changed[paths[adapter.role]] = _with_weight(
-            base, cast(Mergeable, module).merged(base.weight)
-        )
-    return graft(block, changed)
+        slots.wrap(adapter.role, lambda base, place, m=module: _merged(base, place, m))  # type: ignore[misc]
+    return graft(block, slots.changed)
 
 
-def _with_weight(base: nn.Linear, weight: Tensor) -> nn.Linear:
-    merged = nn.Linear(base.in_features, base.out_features, bias=False, device="meta")
-    merged.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
-    merged.bias = base.bias
+@torch.no_grad()
+def _merged(base: nn.Module, place: Place, module: nn.Module) -> nn.Linear:
+    """Return a layer whose part at `place` has the adapter folded in."""
+    weight, bias = _as_linear(base)
+    size = weight.shape[0] // place.n_parts
+    part = slice(place.part * size, (place.part + 1) * size)
+    own_bias = None if bias is None else bias[part]
+    weight[part], new_bias = cast(Mergeable, module).merged(weight[part], own_bias)
+    if bias is not None and new_bias is not None:
+        bias[part] = new_bias
+    merged = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    merged.weight = nn.Parameter(weight, requires_grad=False)
+    if bias is not None:
+        merged.bias = nn.Parameter(bias, requires_grad=False)
     return merged
+
+
+def _as_linear(base: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """Return copies of a layer's weight (outputs, inputs) and bias."""
+    assert isinstance(base, (nn.Linear, Conv1D))
+    weight = base.weight if isinstance(base, nn.Linear) else base.weight.t()
+    bias = base.bias
+    return weight.detach().clone(memory_format=torch.contiguous_format), (
+        None if bias is None else bias.detach().clone()
+    )

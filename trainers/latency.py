@@ -6,42 +6,57 @@ in turns, holds. Both are told.
 
 import statistics
 import time
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from space.spec import AdapterSpec
 from trainers.backbone import Backbone
+from trainers.early_exit import NEVER, EarlyExit
+from trainers.flops import sample_inputs
+from trainers.heads import FrozenHead, TokenHead
 from trainers.model import AdaptedModel, build, deploy
 
 N_TURNS = 15
 N_WARM_UP = 2
 
 
-def measure_latency(model: AdaptedModel, backbone: Backbone, n_tokens: int) -> dict[str, float]:
-    """Return the latency of one sample in the deployed form.
+def measure_latency(
+    model: AdaptedModel,
+    backbone: Backbone,
+    n_tokens: int,
+    *,
+    exit_shares: Sequence[float] | None = None,
+    n_rows: int = 1,
+) -> dict[str, float]:
+    """Return the latency of one batch in the deployed form.
 
     Args:
         model: a trained structure.
         backbone: what it stands on.
-        n_tokens: length of the sample; the data's mean is the fair choice.
+        n_tokens: length of the rows; the data's mean is the fair choice.
+        exit_shares: of the rows that leave at each exit and at the end: the latency is their
+            mean. None: no row leaves early.
+        n_rows: rows of the batch.
 
     Returns:
         latency_ms (median), latency_iqr_ms (spread of the middle half) and latency_ratio (median
-        of the ratios to the whole bare backbone with a head).
+        of the ratios to the whole bare backbone with its head).
     """
-    bare = build(backbone, AdapterSpec(depth=backbone.shape.n_layers), model.n_outputs, seed=0)
-    device = model.head.weight.device
-    ids = torch.ones(1, n_tokens, dtype=torch.long, device=device)
-    deployed = deploy(model, backbone)
+    inputs = sample_inputs(backbone, n_tokens, model.device, n_rows)
+    bare = _bare(model, backbone).to(model.device)
+    forms = _forms(deploy(model, backbone), exit_shares)
     own, base = [], []
     with torch.inference_mode():
-        bare.to(device)
-        for _ in range(N_WARM_UP):
-            deployed(ids, torch.ones_like(ids))
-            bare(ids, torch.ones_like(ids))
-        for _ in range(N_TURNS):
-            own.append(_time_ms(deployed, ids))
-            base.append(_time_ms(bare, ids))
+        for turn in range(N_WARM_UP + N_TURNS):
+            times = [
+                share * _time_ms(form, inputs) for share, form in forms if share or turn < N_WARM_UP
+            ]
+            bare_ms = _time_ms(bare, inputs)
+            if turn >= N_WARM_UP:
+                own.append(sum(times))
+                base.append(bare_ms)
     quarters = statistics.quantiles(own, n=4)
     return {
         "latency_ms": statistics.median(own),
@@ -50,8 +65,31 @@ def measure_latency(model: AdaptedModel, backbone: Backbone, n_tokens: int) -> d
     }
 
 
-def _time_ms(model: AdaptedModel, ids: torch.Tensor) -> float:
+Form = Callable[..., Tensor | tuple[Tensor, Tensor]]
+
+
+def _bare(model: AdaptedModel, backbone: Backbone) -> AdaptedModel:
+    """Return the whole bare backbone with a head like the model's."""
+    kinds: dict[type, str] = {FrozenHead: "lm", TokenHead: "token"}
+    spec = AdapterSpec(depth=backbone.shape.n_layers, pooling=model.spec.pooling)
+    head = kinds.get(type(model.head), "sequence")
+    return build(backbone, spec, model.n_outputs, seed=0, head=head)
+
+
+def _forms(deployed: AdaptedModel, shares: Sequence[float] | None) -> list[tuple[float, Form]]:
+    """Return what runs, with its share: the model itself, or one that leaves at each exit."""
+    if shares is None:
+        return [(1.0, deployed)]
+    # Leaving at an exit is being sure of anything there, and of nothing before.
+    n_exits = len(deployed.spec.exits)
+    thresholds = [[0.0 if i == own else NEVER for i in range(n_exits)] for own in range(n_exits + 1)]
+    return list(zip(shares, [EarlyExit(deployed, each) for each in thresholds], strict=True))
+
+
+def _time_ms(form: Form, inputs: dict[str, Tensor]) -> float:
     started = time.perf_counter()
+    out = form(**inputs)
+    logits = out if isinstance(out, Tensor) else out[0]
     # Reading one value waits for the whole pass, on a GPU too.
-    model(ids, torch.ones_like(ids)).sum().item()
+    logits.sum().item()
     return (time.perf_counter() - started) * 1e3

@@ -1,131 +1,106 @@
-"""One structure as a model: a view of the frozen backbone with its adapters, and a head.
+"""Build the model of a structure on a backbone, for training or in the form to be deployed."""
 
-Shapes: `B` batch, `N` tokens, `D` width, `C` outputs.
-"""
-
+import inspect
 from collections.abc import Mapping
-from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from space.adapter import Adapter
+from space.cost import CONCATENATED, Ways
 from space.errors import UserError
-from space.kinds import KINDS
-from space.spec import Adapter, AdapterSpec
-from trainers.attach import ATTACHMENTS, adapted_block, merged_block
+from space.spec import AdapterSpec
+from trainers.adapted import AdaptedModel
+from trainers.attach import ATTACHMENTS, Materials, adapted_block, merged_block
 from trainers.backbone import Backbone
 from trainers.graft import graft
-from trainers.pooling import build_pooling
+from trainers.heads import FrozenHead, RowHead, TokenHead
+from trainers.passing import Pass
+from trainers.skipping import PINNED, AtExit, Skip, SomeRows, SomeTokens
+
+__all__ = ["HEADS", "AdaptedModel", "build", "check_fits", "concatenated", "deploy"]
+
+HEADS = ("sequence", "token", "lm")
+"""What a head answers for: the row, every token, or the next token (the backbone's own head)."""
 
 
-class AdaptedModel(nn.Module):
-    """The backbone to its depth with adapters, then pooling, then a linear head.
-
-    The frozen weights belong to the backbone and are shared; what is trained, and all that is
-    saved, are `adapters`, `pooling` and `head`. The backbone stays in eval mode in training too.
-    """
-
-    def __init__(
-        self,
-        *,
-        spec: AdapterSpec,
-        n_outputs: int,
-        view: nn.Module,
-        adapters: nn.ModuleDict,
-        pooling: nn.Module,
-        head: nn.Linear,
-    ) -> None:
-        super().__init__()
-        self.spec = spec
-        self.n_outputs = n_outputs
-        self.view = view
-        self.adapters = adapters
-        self.pooling = pooling
-        self.head = head
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Token ids (B, N) and their mask (B, N) give logits (B, C)."""
-        hidden = self.view(input_ids=input_ids, attention_mask=attention_mask)[0]  # (B, N, D)
-        return self.head(self.pooling(hidden, attention_mask))  # type: ignore[no-any-return]
-
-    def train(self, mode: bool = True) -> Self:
-        """Set training mode on what is trained; the backbone keeps eval mode (no dropout)."""
-        self.training = mode
-        for trained in (self.adapters, self.pooling, self.head):
-            trained.train(mode)
-        return self
-
-    def trained_parameters(self) -> list[nn.Parameter]:
-        """Return every parameter that is trained."""
-        parts = (self.adapters, self.pooling, self.head)
-        return [parameter for part in parts for parameter in part.parameters()]
-
-    def trained_state(self) -> dict[str, Tensor]:
-        """Return what was trained, by name, such as `adapters.3.query.up`."""
-        return {
-            f"{part}.{name}": tensor
-            for part in ("adapters", "pooling", "head")
-            for name, tensor in getattr(self, part).state_dict().items()
-        }
-
-    def load_trained_state(self, state: Mapping[str, Tensor]) -> None:
-        """Copy trained weights in.
-
-        Raises:
-            ValueError: names or shapes are not those of this structure.
-        """
-        own = self.trained_state()
-        if own.keys() != state.keys():
-            strange = sorted(own.keys() ^ state.keys())
-            raise ValueError(f"The weights do not belong to this structure: {strange[:3]} differ.")
-        for name, tensor in own.items():
-            if tensor.shape != state[name].shape:
-                raise ValueError(
-                    f"The weights do not belong to this structure: {name} has the shape"
-                    f" {tuple(state[name].shape)}, but the structure wants {tuple(tensor.shape)}."
-                )
-        for name, tensor in own.items():
-            tensor.copy_(state[name])
+def concatenated(*_sizes: int) -> str:
+    """Compute all experts as one product: right for a few rows, and needs no calibration."""
+    return CONCATENATED
 
 
-def build(backbone: Backbone, spec: AdapterSpec, n_outputs: int, seed: int) -> AdaptedModel:
+def build(
+    backbone: Backbone,
+    spec: AdapterSpec,
+    n_outputs: int,
+    seed: int,
+    *,
+    head: str = "sequence",
+    ways: Ways = concatenated,
+) -> AdaptedModel:
     """Return the structure `spec` on `backbone`, its new weights drawn from `seed`.
+
+    Args:
+        backbone: shared, and left as it is.
+        spec: the structure.
+        n_outputs: width of the answer; of a language model that of its vocabulary.
+        seed: of the new weights.
+        head: one of HEADS.
+        ways: how this machine computes sparse experts.
 
     Raises:
         UserError: the structure does not fit the backbone (too deep, or a role it lacks).
     """
     check_fits(backbone, spec)
+    shape, running = backbone.shape, Pass()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        modules = {a: ATTACHMENTS[a.kind].build(a, backbone.shape) for a in spec.adapters}
-        pooling = build_pooling(spec.pooling, backbone.shape.width)
-        head = nn.Linear(backbone.shape.width, n_outputs)
-        nn.init.normal_(head.weight, std=0.02)
-        nn.init.zeros_(head.bias)
-    model = AdaptedModel(
-        spec=spec,
-        n_outputs=n_outputs,
-        view=_view(backbone, spec, modules),
-        adapters=_by_layer_and_role(modules),
-        pooling=pooling,
-        head=head,
-    )
-    return model.eval()
+        stuff = Materials(shape=shape, ways=ways, running=running)
+        modules = {a: ATTACHMENTS[a.kind].build(a, stuff) for a in spec.adapters}
+        skips = {str(s.layer): Skip(shape.width, s.rank) for s in spec.skips}
+        exits = {str(e): RowHead(shape.width, n_outputs, spec.pooling) for e in spec.exits}
+        last = _head(head, backbone, n_outputs, spec.pooling)
+    return _assemble(
+        backbone,
+        spec,
+        n_outputs,
+        running,
+        modules=modules,
+        skips=nn.ModuleDict(skips),
+        exits=nn.ModuleDict(exits),
+        head=last,
+    ).eval()
+
+
+def _head(kind: str, backbone: Backbone, n_outputs: int, pooling: str) -> nn.Module:
+    if kind == "lm":
+        assert backbone.lm_head is not None, "the backbone was loaded without its own head"
+        return FrozenHead(backbone.lm_head)
+    if kind == "token":
+        return TokenHead(backbone.shape.width, n_outputs)
+    return RowHead(backbone.shape.width, n_outputs, pooling)
 
 
 def check_fits(backbone: Backbone, spec: AdapterSpec) -> None:
     """Raise UserError unless every adapter has a place in the backbone."""
-    if spec.depth > backbone.shape.n_layers:
+    shape = backbone.shape
+    if spec.depth > shape.n_layers:
         raise UserError(
             f"The structure runs {spec.depth} blocks, but the backbone {backbone.name!r} has"
-            f" {backbone.shape.n_layers}."
+            f" {shape.n_layers}."
         )
     for adapter in spec.adapters:
-        if adapter.role not in backbone.shape.roles:
+        if adapter.role not in shape.roles:
             raise UserError(
                 f"The role {adapter.role!r} matches nothing in the backbone {backbone.name!r};"
-                f" it has {', '.join(backbone.shape.roles)}."
+                f" it has {', '.join(shape.roles)}."
             )
+        if adapter.kind == "prefix" and not shape.takes_prefix:
+            raise UserError(f"The attention of the backbone {backbone.name!r} takes no prefix.")
+    if spec.skips and not shape.gathers_tokens:
+        raise UserError(
+            f"The blocks of the backbone {backbone.name!r} cannot run on a part of the tokens."
+        )
 
 
 def deploy(model: AdaptedModel, backbone: Backbone) -> AdaptedModel:
@@ -133,20 +108,73 @@ def deploy(model: AdaptedModel, backbone: Backbone) -> AdaptedModel:
 
     The result is for inference only; it answers as `model` does, to rounding.
     """
-    modules = {a: _module_of(model, a) for a in model.spec.adapters}
-    deployed = AdaptedModel(
-        spec=model.spec,
-        n_outputs=model.n_outputs,
-        view=_view(backbone, model.spec, modules, merge=True),
-        adapters=model.adapters,
-        pooling=model.pooling,
+    modules = {
+        a: model.adapters.get_submodule(f"{a.layer}.{a.role}") for a in model.spec.adapters
+    }
+    return _assemble(
+        backbone,
+        model.spec,
+        model.n_outputs,
+        model.running,
+        modules=modules,
+        skips=model.skips,
+        exits=model.exits,
         head=model.head,
+        merge=True,
+    ).eval()
+
+
+def _assemble(
+    backbone: Backbone,
+    spec: AdapterSpec,
+    n_outputs: int,
+    running: Pass,
+    *,
+    modules: Mapping[Adapter, nn.Module],
+    skips: nn.ModuleDict,
+    exits: nn.ModuleDict,
+    head: nn.Module,
+    merge: bool = False,
+) -> AdaptedModel:
+    family = backbone.family
+    blocks = list(backbone.model.get_submodule(family.blocks).children())[: spec.depth]
+    for layer in spec.insertion_layers:
+        placed = {a: m for a, m in modules.items() if a.layer == layer}
+        blocks[layer] = _block(backbone, blocks[layer], placed, merge)
+    for skip in spec.skips:
+        beside = skips[str(skip.layer)]
+        assert isinstance(beside, Skip)
+        pinned = PINNED.get(spec.pooling)
+        blocks[skip.layer] = SomeTokens(blocks[skip.layer], beside, skip, running, pinned)
+    if spec.exits:
+        blocks = [
+            SomeRows(block, running) if layer >= spec.exits[0] else block
+            for layer, block in enumerate(blocks)
+        ]
+    for depth in spec.exits:
+        blocks[depth - 1] = AtExit(blocks[depth - 1], depth, running)
+    removed = dict.fromkeys(family.unused)
+    norm = family.final_norm
+    return AdaptedModel(
+        spec=spec,
+        n_outputs=n_outputs,
+        view=graft(backbone.model, {family.blocks: nn.ModuleList(blocks), **removed}),
+        accepted=frozenset(inspect.signature(backbone.model.forward).parameters),
+        final_norm=backbone.model.get_submodule(norm) if norm else nn.Identity(),
+        adapters=_by_layer_and_role(modules),
+        skips=skips,
+        exits=exits,
+        head=head,
+        running=running,
     )
-    return deployed.eval()
 
 
-def _module_of(model: AdaptedModel, adapter: Adapter) -> nn.Module:
-    return model.adapters.get_submodule(f"{adapter.layer}.{adapter.role}")
+def _block(
+    backbone: Backbone, block: nn.Module, placed: Mapping[Adapter, nn.Module], merge: bool
+) -> nn.Module:
+    folded = {a: m for a, m in placed.items() if merge and a.mergeable}
+    kept = {a: m for a, m in placed.items() if a not in folded}
+    return adapted_block(merged_block(block, backbone.family, folded), backbone.family, kept)
 
 
 def _by_layer_and_role(modules: Mapping[Adapter, nn.Module]) -> nn.ModuleDict:
@@ -154,23 +182,3 @@ def _by_layer_and_role(modules: Mapping[Adapter, nn.Module]) -> nn.ModuleDict:
     for adapter, module in modules.items():
         layers.setdefault(str(adapter.layer), nn.ModuleDict())[adapter.role] = module
     return nn.ModuleDict(layers)
-
-
-def _view(
-    backbone: Backbone,
-    spec: AdapterSpec,
-    modules: Mapping[Adapter, nn.Module],
-    merge: bool = False,
-) -> nn.Module:
-    """Return a view of the backbone: cut to its depth, with the adapters in its blocks."""
-    family = backbone.family
-    blocks = list(backbone.model.get_submodule(family.blocks).children())[: spec.depth]
-    for layer in spec.insertion_layers:
-        placed = {a: m for a, m in modules.items() if a.layer == layer}
-        if merge:
-            folded = {a: m for a, m in placed.items() if KINDS[a.kind].mergeable}
-            blocks[layer] = merged_block(blocks[layer], family, folded)
-            placed = {a: m for a, m in placed.items() if a not in folded}
-        blocks[layer] = adapted_block(blocks[layer], family, placed)
-    removed = dict.fromkeys(family.unused)
-    return graft(backbone.model, {family.blocks: nn.ModuleList(blocks), **removed})

@@ -26,6 +26,15 @@ class ClsPooling(nn.Module):
         return hidden[:, 0]
 
 
+class LastPooling(nn.Module):
+    """The last real token: in a causal backbone the only one that has seen all the others."""
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """(B, N, D) and a mask (B, N) of ones at real tokens, padded on the right, give (B, D)."""
+        last = mask.long().sum(1).clamp(min=1) - 1  # (B,)
+        return hidden[torch.arange(len(hidden), device=hidden.device), last]
+
+
 class AttentionPooling(nn.Module):
     """A learned query over the tokens; begins as the mean.
 
@@ -46,7 +55,7 @@ class AttentionPooling(nn.Module):
 
 
 def build_pooling(name: str, width: int) -> nn.Module:
-    """Return the pooling of this name (one of space.spec.POOLINGS)."""
+    """Return the pooling of this name (one of space.spec.POOLINGS but `none`)."""
     if name == "attention":
         return AttentionPooling(width)
-    return {"mean": MeanPooling, "cls": ClsPooling}[name]()
+    return {"mean": MeanPooling, "cls": ClsPooling, "last": LastPooling}[name]()

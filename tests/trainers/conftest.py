@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.trainers.tiny import save_tiny
+from tests.trainers.tiny import TEXT_FAMILIES, save_tiny
 from trainers.backbone import Backbone, load_backbone
 from trainers.families import FAMILIES
 
@@ -17,20 +17,44 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
+class Lazily(dict):
+    """Makes an entry when it is first asked for."""
+
+    def __init__(self, make) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, key: str):
+        self[key] = self._make(key)
+        return self[key]
+
+
 @pytest.fixture(scope="session")
-def tiny_folders(tmp_path_factory):
+def tiny_folders(tmp_path_factory) -> Lazily:
     """Folder of each family's tiny model."""
     root = tmp_path_factory.mktemp("tiny")
-    return {family: save_tiny(family, root / family) for family in FAMILIES}
+    return Lazily(lambda family: save_tiny(family, root / family))
 
 
 @pytest.fixture(scope="session")
-def tiny_backbones(tiny_folders) -> dict[str, Backbone]:
-    return {family: load_backbone(str(folder)) for family, folder in tiny_folders.items()}
+def tiny_backbones(tiny_folders) -> Lazily:
+    """Each family's tiny backbone, for a task that goes with it."""
+    return Lazily(lambda family: load_backbone(str(tiny_folders[family]), task=task_for(family)))
+
+
+def task_for(family: str) -> str:
+    images = FAMILIES[family].modality == "image"
+    return "image-classification" if images else "text-classification"
+
+
+@pytest.fixture(params=sorted(TEXT_FAMILIES))
+def tiny(request, tiny_backbones) -> Backbone:
+    """A tiny backbone of each family that reads text in turn."""
+    return tiny_backbones[request.param]
 
 
 @pytest.fixture(params=sorted(FAMILIES))
-def tiny(request, tiny_backbones) -> Backbone:
+def tiny_any(request, tiny_backbones) -> Backbone:
     """A tiny backbone of each family in turn."""
     return tiny_backbones[request.param]
 

@@ -6,7 +6,7 @@ import torch
 from space.spec import AdapterSpec
 from tests.trainers.tiny import everywhere, fill_randomly, structure
 from trainers import latency as latency_module
-from trainers.latency import N_TURNS, measure_latency
+from trainers.latency import N_TURNS, N_WARM_UP, measure_latency
 from trainers.model import build
 
 
@@ -27,15 +27,15 @@ def test_half_the_depth_takes_clearly_less_time(minilm):
 def test_takes_turns_with_the_whole_backbone_and_counts_medians(tiny_bert, monkeypatch):
     timed = []
 
-    def clock(model, ids):
-        timed.append((model.spec.depth, tuple(ids.shape)))
+    def clock(model, inputs):
+        timed.append((model.spec.depth, tuple(inputs["input_ids"].shape)))
         turn = len(timed) // 2
         return 2.0 if len(timed) % 2 else 4.0 + (100.0 if turn == 3 else 0.0)
 
     monkeypatch.setattr(latency_module, "_time_ms", clock)
     model = build(tiny_bert, AdapterSpec(depth=2), 2, seed=0)
     found = measure_latency(model, tiny_bert, 9)
-    assert timed == [(2, (1, 9)), (4, (1, 9))] * N_TURNS
+    assert timed == [(2, (1, 9)), (4, (1, 9))] * (N_WARM_UP + N_TURNS)
     assert found == {"latency_ms": 2.0, "latency_iqr_ms": 0.0, "latency_ratio": 0.5}
 
 
@@ -57,3 +57,30 @@ def test_measures_the_merged_form_and_leaves_the_model_as_it_was(tiny_bert, monk
 def test_one_token_is_enough(tiny_bert):
     model = build(tiny_bert, AdapterSpec(depth=1), 2, seed=0)
     assert measure_latency(model, tiny_bert, 1)["latency_ms"] == pytest.approx(1, abs=100)
+
+
+def test_the_latency_with_exits_is_the_mean_over_the_rows(tiny_bert, monkeypatch):
+    model = build(tiny_bert, AdapterSpec(depth=3, exits=(1, 2)), 2, seed=0)
+    depths = []
+    blocks = model.view.get_submodule("encoder.layer")
+
+    def clock(form, inputs):
+        before = len(depths)
+        form(**inputs)
+        return float(len(depths) - before)  # one for each block that ran
+
+    for block in tiny_bert.model.get_submodule("encoder.layer"):
+        monkeypatch.setattr(block, "forward", _counted(block.forward, depths))
+    monkeypatch.setattr(latency_module, "_time_ms", clock)
+    found = measure_latency(model, tiny_bert, 9, exit_shares=(0.5, 0.25, 0.25))
+    assert len(blocks) == 3
+    assert found["latency_ms"] == pytest.approx(0.5 * 1 + 0.25 * 2 + 0.25 * 3)
+    assert found["latency_ratio"] == pytest.approx(1.75 / 4)
+
+
+def _counted(forward, depths):
+    def counted(*args, **kwargs):
+        depths.append(1)
+        return forward(*args, **kwargs)
+
+    return counted

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 class Parallel(nn.Module):
-    """y + scaling * up(relu(down(x))), He et al. 2022 (arXiv 2110.04366).
+    """y + scale * up(relu(down(x))), He et al. 2022 (arXiv 2110.04366).
 
     x is the sub-layer's input and y its output before the residual addition. Starts as the
     identity: `up` is zero.
@@ -17,12 +17,12 @@ class Parallel(nn.Module):
         d_in: I.
         d_out: O.
         rank: inner width R.
-        scaling: alpha / rank.
+        scale: factor on what it adds.
     """
 
-    def __init__(self, d_in: int, d_out: int, rank: int, scaling: float) -> None:
+    def __init__(self, d_in: int, d_out: int, rank: int, scale: float) -> None:
         super().__init__()
-        self.scaling = scaling
+        self.scale = scale
         self.down = nn.Linear(d_in, rank)
         self.up = nn.Linear(rank, d_out)
         nn.init.zeros_(self.down.bias)
@@ -34,5 +34,5 @@ class Parallel(nn.Module):
         inner = functional.relu(self.down(x))  # (B, N, R)
         # The scale goes on the small matrix, which saves a pass over (B, N, O).
         return y + functional.linear(
-            inner, self.up.weight * self.scaling, self.up.bias * self.scaling
+            inner, self.up.weight * self.scale, self.up.bias * self.scale
         )

@@ -1,0 +1,123 @@
+"""Three ways to compute sparse experts: they give the same, at different speed.
+
+All take the tokens as one table and add up, for each token, the gated answers of its experts. Which
+is the fastest depends on the sizes and the machine (trainers/calibration.py).
+
+Shapes: `T` tokens, `I` input width, `O` output width, `E` experts, `K` active experts, `R` rank.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from space.cost import CONCATENATED
+
+GROUPED = "grouped"
+LOOPED = "looped"
+
+_ALIGNED_BYTES = 16  # of the rows of the matrices in a grouped product
+
+Activation = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """The weights of all experts of one adapter."""
+
+    down: Tensor
+    """(E, R, I)"""
+    up: Tensor
+    """(E, O, R)"""
+    down_bias: Tensor | None
+    """(E, R)"""
+    up_bias: Tensor | None
+    """(E, O)"""
+    activation: Activation
+
+
+Way = Callable[[Tensor, Tensor, Tensor, Weights], Tensor]
+"""(tokens (T, I), gates (T, K), chosen experts (T, K), weights) -> (T, O)."""
+
+
+def concatenated(x: Tensor, gates: Tensor, chosen: Tensor, weights: Weights) -> Tensor:
+    """One product with all experts side by side; gates of those not chosen are zero."""
+    n_experts, rank, d_in = weights.down.shape
+    bias = None if weights.down_bias is None else weights.down_bias.flatten()
+    low = functional.linear(x, weights.down.reshape(n_experts * rank, d_in), bias)  # (T, E * R)
+    spread = x.new_zeros(len(x), n_experts).scatter(1, chosen, gates)  # (T, E)
+    inner = weights.activation(low).view(-1, n_experts, rank) * spread.unsqueeze(-1)
+    # (E, O, R) as (E * R, O): the experts' matrices below each other.
+    up = weights.up.transpose(1, 2).reshape(n_experts * rank, -1)
+    out = inner.flatten(1) @ up  # (T, O)
+    return out if weights.up_bias is None else torch.addmm(out, spread, weights.up_bias)
+
+
+def grouped(x: Tensor, gates: Tensor, chosen: Tensor, weights: Weights) -> Tensor:
+    """Tokens sorted by expert, and one grouped product for each of the two matrices."""
+    n_tokens, top_k = chosen.shape
+    experts, order = chosen.flatten().sort(stable=True)  # (T * K)
+    tokens = order // top_k
+    ends = torch.bincount(experts, minlength=len(weights.down)).cumsum(0).to(torch.int32)
+    down, up = _aligned(weights.down, 1), _aligned(weights.up, 2)
+    low = functional.grouped_mm(x.index_select(0, tokens), down.transpose(1, 2), offs=ends)
+    if weights.down_bias is not None:
+        low = low + _aligned(weights.down_bias, 1).index_select(0, experts)
+    inner = weights.activation(low)
+    out = functional.grouped_mm(inner, up.transpose(1, 2), offs=ends)  # (T * K, O)
+    if weights.up_bias is not None:
+        out = out + weights.up_bias.index_select(0, experts)
+    gated = out * gates.flatten().index_select(0, order).unsqueeze(1)
+    return x.new_zeros(n_tokens, out.shape[1]).index_add(0, tokens, gated)
+
+
+def _aligned(weight: Tensor, dimension: int) -> Tensor:
+    """Return the weight with its rank filled up with zeros to what a grouped product wants."""
+    step = _ALIGNED_BYTES // weight.element_size()
+    missing = -weight.shape[dimension] % step
+    if not missing:
+        return weight
+    sides = [0, 0] * (weight.dim() - 1 - dimension) + [0, missing]
+    return functional.pad(weight, sides)
+
+
+def looped(x: Tensor, gates: Tensor, chosen: Tensor, weights: Weights) -> Tensor:
+    """One expert after the other, each on the tokens that chose it."""
+    top_k = chosen.shape[1]
+    order = chosen.flatten().argsort(stable=True)
+    counts = torch.bincount(chosen.flatten(), minlength=len(weights.down)).tolist()
+    flat_gates = gates.flatten()
+    out = x.new_zeros(len(x), weights.up.shape[1])
+    for expert, places in enumerate(order.split(counts)):
+        if not len(places):
+            continue
+        tokens = places // top_k
+        bias = None if weights.down_bias is None else weights.down_bias[expert]
+        low = functional.linear(x.index_select(0, tokens), weights.down[expert], bias)
+        # The gate goes on the small side of the second product.
+        gate = flat_gates.index_select(0, places).unsqueeze(1)
+        inner = weights.activation(low) * gate
+        own = inner @ weights.up[expert].t()
+        if weights.up_bias is not None:
+            own = own + gate * weights.up_bias[expert]
+        out = out.index_add(0, tokens, own)
+    return out
+
+
+WAYS: dict[str, Way] = {CONCATENATED: concatenated, GROUPED: grouped, LOOPED: looped}
+"""Ways by name, in the order in which near ties are decided."""
+
+
+def _grouped_flops(
+    a_shape: Any, b_shape: Any, *_others: Any, out_shape: Any = None, **_more: Any
+) -> int:
+    """Return the FLOPs of a grouped product (M, I) x (E, I, O): each row meets one matrix."""
+    del out_shape
+    return 2 * int(a_shape[0]) * int(b_shape[-2]) * int(b_shape[-1])
+
+
+GROUPED_FLOPS = {torch.ops.aten._grouped_mm: _grouped_flops}
+"""What torch's FLOP counter has to be told: by itself it counts zero."""

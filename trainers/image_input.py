@@ -1,0 +1,80 @@
+"""What images a backbone reads: their size, channels and scale."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers.utils.hub import cached_file
+
+from space.errors import UserError
+
+_CONFIG = "preprocessor_config.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageInput:
+    """How an image becomes what a backbone reads: (pixel / 255 - mean) / std."""
+
+    size: tuple[int, int]
+    """(height, width) in pixels."""
+    n_channels: int
+    mean: tuple[float, ...]
+    """For each channel."""
+    std: tuple[float, ...]
+    n_tokens: int
+    """Patches, and the one token beside them."""
+
+
+def image_input(name: str, source: str, config: Any) -> ImageInput:
+    """Return what images a backbone reads, from its preprocessor_config.json and its config.
+
+    Raises:
+        UserError: the file is broken, or the size does not fall into patches.
+    """
+    found = _preprocessor(name, source)
+    n_channels = int(config.num_channels)
+    size = _size(found.get("crop_size") if found.get("do_center_crop") else found.get("size"))
+    size = size or _size(config.image_size)
+    patch = _size(config.patch_size)
+    assert size is not None and patch is not None
+    if size[0] % patch[0] or size[1] % patch[1]:
+        raise UserError(
+            f"backbone: {name!r} reads images of {size[0]} x {size[1]} pixels, which do not fall"
+            f" into patches of {patch[0]} x {patch[1]} ({_CONFIG})."
+        )
+    return ImageInput(
+        size=size,
+        n_channels=n_channels,
+        mean=_each(found.get("image_mean", 0.5), n_channels),
+        std=_each(found.get("image_std", 0.5), n_channels),
+        n_tokens=(size[0] // patch[0]) * (size[1] // patch[1]) + 1,
+    )
+
+
+def _preprocessor(name: str, source: str) -> dict[str, Any]:
+    path = Path(source) / _CONFIG
+    if not Path(source).is_dir():
+        path = Path(cached_file(source, _CONFIG, _raise_exceptions_for_missing_entries=False) or "")
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"backbone: {path} of {name!r} is not JSON ({error}).") from error
+    return found if isinstance(found, dict) else {}
+
+
+def _size(value: Any) -> tuple[int, int] | None:
+    """Return (height, width) of any of the spellings that there are."""
+    if isinstance(value, dict):
+        edge = value.get("shortest_edge")
+        height, width = value.get("height", edge), value.get("width", edge)
+        return None if height is None or width is None else (int(height), int(width))
+    if isinstance(value, (list, tuple)):
+        return int(value[0]), int(value[1])
+    return None if value is None else (int(value), int(value))
+
+
+def _each(value: Any, n_channels: int) -> tuple[float, ...]:
+    return tuple(map(float, value)) if isinstance(value, list) else (float(value),) * n_channels
