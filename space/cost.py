@@ -254,5 +254,8 @@ class CostModel:
         width = kind.router_width(site)
         way = self.ways(width, site.d_out, rank, adapter.experts, adapter.top_k)
         routed = n_tokens if adapter.router == "token" else 1
-        computed = adapter.experts if way == CONCATENATED else adapter.top_k
-        return computed * macs + adapter.experts * width * routed
+        router = adapter.experts * width * routed
+        if way != CONCATENATED:
+            return adapter.top_k * macs + router
+        biases = site.d_out * n_tokens if kind.biased else 0
+        return adapter.experts * (macs + biases) + router

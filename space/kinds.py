@@ -41,6 +41,8 @@ class AdapterKind:
     """(site, rank) -> trainable parameters; rank 0 where there is none."""
     macs: Callable[[Site, int], int]
     """(site, rank) -> multiply-accumulates per token, unmerged."""
+    biased: bool = False
+    """Whether its matrices have biases: with experts the chosen ones are added up by a product."""
     router_width: Callable[[Site], int] = lambda site: site.d_in
     """Width of what a router of its experts reads."""
 
@@ -85,6 +87,7 @@ KINDS = {
             mergeable=False,
             n_params=_serial_matrices_and_biases,
             macs=_serial_matrices,
+            biased=True,
             router_width=lambda site: site.d_out,
         ),
         # He et al. 2022, arXiv 2110.04366: beside the sub-layer, from its input to its output.
@@ -97,6 +100,7 @@ KINDS = {
             mergeable=False,
             n_params=_two_matrices_and_biases,
             macs=_two_matrices,
+            biased=True,
         ),
         # Liu et al. 2022, arXiv 2205.05638: scales keys and values, and what ffn_down reads.
         AdapterKind(
