@@ -96,7 +96,7 @@ def load_backbone(
     config = _load_config(name, source, options)
     _check_task(name, config.model_type, task)
     reads_images = _reads_images(config)
-    tokenizer = None if reads_images else _load_tokenizer(name, source, options)
+    tokenizer = None if reads_images else _load_tokenizer(name, source, options, task)
     if tokenizer is not None:
         _check_vocabulary(name, tokenizer, config.vocab_size)
     whole = _load_weights(name, source, config, task, options)
@@ -186,9 +186,13 @@ def _cannot_load(name: str, error: Exception) -> str:
     )
 
 
-def _load_tokenizer(name: str, source: str, options: Mapping[str, bool]) -> PreTrainedTokenizerBase:
+def _load_tokenizer(
+    name: str, source: str, options: Mapping[str, bool], task: str
+) -> PreTrainedTokenizerBase:
+    # Byte-pair tokenizers take single words only if told to set a blank before each.
+    words = {"add_prefix_space": True} if task == "token-classification" else {}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        tokenizer = AutoTokenizer.from_pretrained(source, **options, **words)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"backbone: {name!r} has no tokenizer that loads ({error}).") from error
     if not isinstance(tokenizer, PreTrainedTokenizerBase):

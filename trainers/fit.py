@@ -7,26 +7,28 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from space.errors import TrialError
 from space.search_space import Learning
-from trainers.data.batches import Batch
+from trainers.data import Batch, TargetScale
 from trainers.memory import peak_memory_mib, reset_peak_memory
-from trainers.metrics import classification_metrics
+from trainers.metrics import Meter, meter_of
 from trainers.model import AdaptedModel
+from trainers.tasks import Task
 
 WARMUP_SHARE = 0.1
 WEIGHT_DECAY = 0.01
 MAX_GRADIENT_NORM = 1.0
+BALANCE_WEIGHT = 0.01
+"""Of the loss that keeps experts evenly loaded, as in Fedus et al. 2021 (arXiv 2101.03961)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,19 @@ class FitResult:
     history: tuple[EpochReport, ...]
     stopped: bool
     """Whether `report` ended it before its last epoch."""
+    routing: tuple[Mapping[str, Any], ...]
+    """For each adapter of sparse experts its layer, role, load and entropy on validation."""
+    exits: "ExitAnswers | None"
+    """Where the structure has early exits: what each said of the validation rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExitAnswers:
+    """What the heads of a structure with early exits said of the validation rows."""
+
+    logits: tuple[Tensor, ...]
+    """(rows, outputs) of each exit, lowest first, and of the end."""
+    labels: Tensor
 
 
 Report = Callable[[EpochReport], bool]
@@ -64,21 +79,40 @@ Tick = Callable[[int, int], None]
 def fit(
     model: AdaptedModel,
     data: LightningDataModule,
+    task: Task,
     learning: Learning,
     *,
+    labels: Sequence[str],
+    scale: TargetScale | None,
     epochs: int,
     report: Report,
     tick: Tick,
 ) -> FitResult:
-    """Train adapters, pooling and head of `model` in place.
+    """Train adapters and heads of `model` in place.
 
-    AdamW, a linear warm-up over a tenth of the steps and then a linear decay to zero.
+    AdamW, a linear warm-up over a tenth of the steps and then a linear decay to zero. With early
+    exits the loss is the mean over all heads; metrics are those of the last one.
+
+    Args:
+        model: changed.
+        data: training and validation batches.
+        task: gives loss and metrics.
+        learning: learning rates.
+        labels: names of the labels, where the task has them.
+        scale: of numbers, where they are learned.
+        epochs: how many, unless `report` ends it sooner.
+        report: is told each epoch.
+        tick: is told each step.
 
     Raises:
         TrialError: a loss that is not finite, or no memory left.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    module = _FitModule(model, learning, report, tick)
+
+    def new_meter() -> Meter:
+        return meter_of(task, labels, scale)
+
+    module = _FitModule(model, task, learning, new_meter, report, tick)
     # Barebones: no logger, no bar, no checkpoint of the backbone, no per-step bookkeeping.
     trainer = Trainer(
         max_epochs=epochs,
@@ -108,68 +142,86 @@ def fit(
         metrics=final,
         history=tuple(module.history),
         stopped=len(module.history) < epochs,
+        routing=tuple(model.routing()),
+        exits=module.exit_answers(),
     )
 
 
 class _FitModule(LightningModule):
     """Steps, optimizer and epoch metrics around an AdaptedModel."""
 
-    def __init__(self, model: AdaptedModel, learning: Learning, report: Report, tick: Tick) -> None:
+    def __init__(
+        self,
+        model: AdaptedModel,
+        task: Task,
+        learning: Learning,
+        new_meter: Callable[[], Meter],
+        report: Report,
+        tick: Tick,
+    ) -> None:
         super().__init__()
         self.model = model
+        self.task = task
         self.learning = learning
         self.history: list[EpochReport] = []
+        self._new_meter = new_meter
+        self._meter = new_meter()
         self._report = report
         self._tick = tick
         self._steps = 0
         self._losses: list[Tensor] = []
-        self._validated: list[tuple[Tensor, Tensor]] = []
+        self._answers: list[tuple[list[Tensor], Tensor]] = []
         self._epoch_started = 0.0
 
     def configure_optimizers(self) -> Any:
-        model = self.model
-        groups: list[dict[str, Any]] = [
-            {"params": [*model.pooling.parameters(), *model.head.parameters()]}
-        ]
+        groups = _groups(self.model.head_parameters(), self.learning.head_learning_rate)
         if self.learning.learning_rate is not None:
-            adapters = {"params": model.adapters.parameters(), "lr": self.learning.learning_rate}
-            groups.append(adapters)
-        optimizer = torch.optim.AdamW(
-            groups, lr=self.learning.head_learning_rate, weight_decay=WEIGHT_DECAY, fused=True
-        )
-        n_steps = int(self.trainer.estimated_stepping_batches)
+            groups += _groups(self.model.adapter_parameters(), self.learning.learning_rate)
+        optimizer = torch.optim.AdamW(groups, fused=True)
+        n_steps = self._n_steps
         schedule = LambdaLR(optimizer, lambda step: _warm_up_and_decay(step, n_steps))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
+    @property
+    def _n_steps(self) -> int:
+        return int(self.trainer.estimated_stepping_batches)
+
     def on_train_epoch_start(self) -> None:
         self._losses = []
         self._epoch_started = time.perf_counter()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        logits = self.model(batch.input_ids, batch.attention_mask)
-        loss = functional.cross_entropy(logits, batch.labels)
+        self.model.warm_up(self._steps / _n_warm_up(self._n_steps))
+        answers = self.model.forward_exits(**batch.inputs)
+        losses = [self.task.loss(answer, batch.labels) for answer in answers]
+        loss = torch.stack(losses).mean()
         self._losses.append(loss.detach())
-        return loss
+        balance = self.model.balance_loss()
+        return loss if balance is None else loss + BALANCE_WEIGHT * balance
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         self._steps += 1
         self._check_finite("the loss", self._losses[-1].item())
-        self._tick(self._steps, int(self.trainer.estimated_stepping_batches))
+        self._tick(self._steps, self._n_steps)
 
     def on_validation_epoch_start(self) -> None:
-        self._validated = []
+        self._meter = self._new_meter()
+        self._answers = []
+        self.model.reset_routing()
+        self.model.warm_up(1.0)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        logits = self.model(batch.input_ids, batch.attention_mask)
-        self._validated.append((logits.float().cpu(), batch.labels.cpu()))
-        self._tick(self._steps, int(self.trainer.estimated_stepping_batches))
+        answers = self.model.forward_exits(**batch.inputs)
+        self._meter.update(answers[-1], batch.labels)
+        if self.model.spec.exits:
+            self._answers.append(([a.float().cpu() for a in answers], batch.labels.cpu()))
+        self._tick(self._steps, self._n_steps)
 
     def on_validation_epoch_end(self) -> None:
-        logits, labels = (torch.cat(parts) for parts in zip(*self._validated, strict=True))
-        metrics = classification_metrics(logits, labels)
+        metrics = self._meter.compute()
         # A last step that breaks the weights shows here only.
         self._check_finite("the validation loss", metrics["validation_loss"])
         metrics["train_loss"] = torch.stack(self._losses).mean().item()
@@ -181,6 +233,16 @@ class _FitModule(LightningModule):
         if not self._report(epoch):
             self.trainer.should_stop = True
 
+    def exit_answers(self) -> ExitAnswers | None:
+        """Return what all heads said of the validation rows, if there are exits."""
+        if not self._answers:
+            return None
+        heads = zip(*(answers for answers, _ in self._answers), strict=True)
+        return ExitAnswers(
+            logits=tuple(torch.cat(head) for head in heads),
+            labels=torch.cat([labels for _, labels in self._answers]),
+        )
+
     def _check_finite(self, what: str, loss: float) -> None:
         if not math.isfinite(loss):
             raise TrialError(
@@ -189,8 +251,23 @@ class _FitModule(LightningModule):
             )
 
 
+def _groups(parameters: Sequence[nn.Parameter], rate: float) -> list[dict[str, Any]]:
+    """Return parameter groups: vectors, which are biases and scales, do not decay towards zero."""
+    vectors = [p for p in parameters if p.dim() < 2]
+    matrices = [p for p in parameters if p.dim() >= 2]
+    return [
+        {"params": own, "lr": rate, "weight_decay": decay}
+        for own, decay in ((matrices, WEIGHT_DECAY), (vectors, 0.0))
+        if own
+    ]
+
+
+def _n_warm_up(n_steps: int) -> int:
+    return max(1, round(WARMUP_SHARE * n_steps))
+
+
 def _warm_up_and_decay(step: int, n_steps: int) -> float:
-    warm_up = max(1, round(WARMUP_SHARE * n_steps))
+    warm_up = _n_warm_up(n_steps)
     if step < warm_up:
         return (step + 1) / warm_up
     return max(0.0, (n_steps - step) / max(1, n_steps - warm_up))

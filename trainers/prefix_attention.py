@@ -30,7 +30,7 @@ def with_prefix(attention: nn.Module, prefix: Prefix) -> nn.Module:
     view = copy.copy(attention)
     view._modules = dict(attention._modules)
     view._modules["prefix"] = prefix
-    config = copy.copy(attention.config)
+    config: Any = copy.copy(attention.config)
     config._attn_implementation = NAME
     view.__dict__["config"] = config
     return view
@@ -43,11 +43,13 @@ def prefix_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float | None = None,
-    dropout: float = 0.0,
     position_bias: Tensor | None = None,
+    softcap: float | None = None,
     **_others: Any,
 ) -> tuple[Tensor, Tensor]:
     """Return what each query reads of prefix and tokens (B, N, H, d), and the weights.
+
+    All is float32, as backbones are, so that the softmax needs no wider type of its own.
 
     Args:
         module: carries the prefix.
@@ -56,10 +58,10 @@ def prefix_attention(
         value: like key.
         attention_mask: added to the tokens' scores, (B, 1, N, N); None: nothing is hidden.
         scaling: of the scores; None: one over the root of d.
-        dropout: not used, as the backbone does not train.
         position_bias: added to the tokens' scores, (1 or B, H, N, N).
+        softcap: bounds the scores smoothly, before anything is added; None: no bound.
+        _others: what the mask holds already (windows), and dropout, which is 0 in eval mode.
     """
-    del dropout
     prefix = module.prefix
     assert isinstance(prefix, Prefix)
     n_prefix = len(prefix.key)
@@ -68,11 +70,14 @@ def prefix_attention(
     values = _shared_out(torch.cat([own_values, value], 2), query.shape[1])
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     scores = query @ keys.transpose(2, 3) * scale  # (B, H, N, P + N)
-    for added in (attention_mask, position_bias):
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
+    for added in (position_bias, attention_mask):
         if added is not None:
             scores = scores + functional.pad(added, (n_prefix, 0))
     weights = scores.softmax(-1)
     if prefix.gate < 1:
+        # A softmax of its own: the tokens' share of the other is 0 where a prefix wins the row.
         alone = functional.pad(scores[..., n_prefix:].softmax(-1), (n_prefix, 0))
         weights = torch.lerp(alone, weights, prefix.gate)
     return (weights @ values).transpose(1, 2).contiguous(), weights

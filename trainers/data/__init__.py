@@ -1,27 +1,38 @@
-"""A study's data: files or a built-in source, to texts, to tokens, to batches."""
+"""A study's data: files or a built-in source, to rows, to what a backbone reads, to batches."""
 
-from trainers.data.batches import Batch, LikeLengthBatches, collate, sorted_batches
-from trainers.data.datamodule import BatchLoader, TextDataModule
-from trainers.data.dataset import SOURCES, Split, TextData, load_text_data
+from trainers.data.batch import Batch
+from trainers.data.batches import LikeLengthBatches, sorted_batches
+from trainers.data.datamodule import BatchLoader, StudyDataModule
+from trainers.data.dataset import Split, TaskData, load_data, unlabelled
 from trainers.data.docstrings import docstring_rows
+from trainers.data.encode import Table, encode, token_stats
+from trainers.data.images import pixels_of, read_images
+from trainers.data.scale import TargetScale
+from trainers.data.sources import SOURCES, Columns
 from trainers.data.table import iterate_table, read_table
-from trainers.data.tokens import TokenTable, token_stats, tokenize
+from trainers.data.tokens import TokenTable, tokenize
 
 __all__ = [
     "SOURCES",
     "Batch",
     "BatchLoader",
+    "Columns",
     "LikeLengthBatches",
     "Split",
-    "TextData",
-    "TextDataModule",
+    "StudyDataModule",
+    "Table",
+    "TargetScale",
+    "TaskData",
     "TokenTable",
-    "collate",
     "docstring_rows",
+    "encode",
     "iterate_table",
-    "load_text_data",
+    "load_data",
+    "pixels_of",
+    "read_images",
     "read_table",
     "sorted_batches",
     "token_stats",
     "tokenize",
+    "unlabelled",
 ]

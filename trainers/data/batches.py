@@ -1,47 +1,14 @@
-"""Batches: which rows run together, and their tensors.
+"""Batches: which rows run together."""
 
-B batch, N tokens of the longest row in the batch.
-"""
-
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import numpy
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from trainers.data.tokens import TokenTable
-
-Rows = NDArray[numpy.int64]
+from trainers.data.batch import Rows
 
 # Batches whose rows are sorted together: many make little padding, few leave the order random.
 _POOL_BATCHES = 50
-
-
-class Batch(NamedTuple):
-    """A batch of token ids, padded on the right. A tuple, so that Lightning can move it."""
-
-    input_ids: Tensor  # (B, N) int64
-    attention_mask: Tensor  # (B, N) int64, 1 for a token and 0 for padding
-    labels: Tensor  # (B,) int64
-
-
-def collate(table: TokenTable, rows: Sequence[int] | Rows, pad_id: int) -> Batch:
-    """Build the batch of these rows, padded to the longest of them with `pad_id`."""
-    index = numpy.asarray(rows, dtype=numpy.int64)
-    starts = table.offsets[index]
-    lengths = table.offsets[index + 1] - starts
-    columns = numpy.arange(lengths.max())
-    mask = columns < lengths[:, None]  # (B, N)
-    # Padding reads past its row's end: any valid position will do, as its id is replaced.
-    positions = numpy.minimum(starts[:, None] + columns, len(table.ids) - 1)
-    ids = numpy.where(mask, table.ids[positions], pad_id)
-    return Batch(
-        input_ids=torch.from_numpy(ids.astype(numpy.int64, copy=False)),
-        attention_mask=torch.from_numpy(mask.astype(numpy.int64)),
-        labels=torch.from_numpy(table.labels[index]),
-    )
 
 
 class LikeLengthBatches:

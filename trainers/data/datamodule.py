@@ -4,11 +4,9 @@ from collections.abc import Iterator
 
 from lightning.pytorch import LightningDataModule
 
-from trainers.data.batches import Batch, LikeLengthBatches, Rows, collate, sorted_batches
-from trainers.data.tokens import TokenTable
-
-# Without a backward pass nothing is kept for it, so that larger batches fit.
-_VALIDATION_FACTOR = 4
+from trainers.data.batch import Batch, Rows
+from trainers.data.batches import LikeLengthBatches, sorted_batches
+from trainers.data.encode import Table
 
 
 class BatchLoader:
@@ -21,59 +19,55 @@ class BatchLoader:
         table: the rows.
         sampler: which rows run together. Under this name Lightning looks for `set_epoch`, and
             beside it for a `batch_sampler`.
-        pad_id: the token id of padding.
     """
 
     batch_sampler = None
 
-    def __init__(
-        self, table: TokenTable, sampler: LikeLengthBatches | list[Rows], pad_id: int
-    ) -> None:
+    def __init__(self, table: Table, sampler: LikeLengthBatches | list[Rows]) -> None:
         self.sampler = sampler
         self._table = table
-        self._pad_id = pad_id
 
     def __len__(self) -> int:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
         for rows in self.sampler:
-            yield collate(self._table, rows, self._pad_id)
+            yield self._table.collate(rows)
 
 
-class TextDataModule(LightningDataModule):
+class StudyDataModule(LightningDataModule):
     """Training batches of like length, shuffled each epoch, and validation batches in one order.
 
     Args:
         train: the training rows.
         validation: the validation rows.
-        batch_size: rows of a training batch; validation takes four times as many.
+        batch_size: rows of a training batch.
+        validation_factor: of how many such rows a validation batch is.
         seed: of the order of the training batches, with the epoch.
-        pad_id: the tokenizer's id of padding.
     """
 
     def __init__(
         self,
         *,
-        train: TokenTable,
-        validation: TokenTable,
+        train: Table,
+        validation: Table,
         batch_size: int,
+        validation_factor: int,
         seed: int,
-        pad_id: int,
     ) -> None:
         super().__init__()
         self._train = train
         self._validation = validation
         self._batch_size = batch_size
+        self._validation_factor = validation_factor
         self._seed = seed
-        self._pad_id = pad_id
 
     def train_dataloader(self) -> BatchLoader:
         """Return the training batches; the trainer sets their epoch."""
         sampler = LikeLengthBatches(self._train.lengths, self._batch_size, self._seed)
-        return BatchLoader(self._train, sampler, self._pad_id)
+        return BatchLoader(self._train, sampler)
 
     def val_dataloader(self) -> BatchLoader:
         """Return the validation batches."""
-        batches = sorted_batches(self._validation.lengths, _VALIDATION_FACTOR * self._batch_size)
-        return BatchLoader(self._validation, batches, self._pad_id)
+        batches = sorted_batches(self._validation.lengths, self._validation_factor * self._batch_size)
+        return BatchLoader(self._validation, batches)

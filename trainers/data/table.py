@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,24 +14,22 @@ from trainers.data.formats import READERS, Row
 _CHUNK_ROWS = 16384
 
 
-def read_table(path: Path, text: str, label: str | None, *, where: str) -> pandas.DataFrame:
-    """Read the texts, and the labels if there are any, of a user's file.
+def read_table(path: Path, wanted: Mapping[str, str], *, where: str) -> pandas.DataFrame:
+    """Read some columns of a user's file.
 
     Args:
         path: a `.csv`, `.tsv`, `.jsonl` or `.parquet` file in UTF-8.
-        text: the column of the texts.
-        label: the column of the labels, or None where the file has none.
+        wanted: our name (such as `text`, `label`) -> the column's name in the file.
         where: what the user wrote the path under, for messages (`data.train`).
 
     Returns:
-        The text columns `text` and, with a label, `label`, and the integer column `row`: the
-        number of the row in the file, from 1, header and blank lines not counted.
+        The wanted columns as texts under our names, and the integer column `row`: the number of
+        the row in the file, from 1, header and blank lines not counted.
 
     Raises:
         UserError: the file is missing, empty, malformed or not UTF-8, or lacks a column.
     """
     table = _open_table(path, where)
-    wanted = {"text": text} if label is None else {"text": text, "label": label}
     _check_columns(table.columns, wanted, path, where)
     # By position: a name may stand twice among the columns that nobody asked for.
     positions = [table.columns.index(name) for name in wanted.values()]
@@ -61,7 +59,7 @@ class _Table:
 
 
 def _open_table(path: Path, where: str) -> _Table:
-    _check_file(path, where)
+    check_file(path, where, tuple(READERS))
     columns, rows = READERS[path.suffix.lower()](path, where)
     if not columns:
         raise UserError(f"{where}: `{path}` is empty. It needs named columns and rows.")
@@ -71,16 +69,17 @@ def _open_table(path: Path, where: str) -> _Table:
     return _Table(columns=columns, rows=itertools.chain([first], rows))
 
 
-def _check_file(path: Path, where: str) -> None:
+def check_file(path: Path, where: str, suffixes: tuple[str, ...]) -> None:
+    """Raise UserError unless there is a file that can be read, of a known format."""
     if path.is_dir():
         raise UserError(f"{where}: `{path}` is a directory. Name one file in it.")
     if not path.exists():
         siblings = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UserError(f"{where}: no file `{path}`.{close_matches(path.name, siblings)}")
-    if path.suffix.lower() not in READERS:
+    if path.suffix.lower() not in suffixes:
         raise UserError(
             f"{where}: `{path}` is of no known format: its name must end in "
-            f"{', '.join(READERS)}, but it ends in `{path.suffix}`."
+            f"{', '.join(suffixes)}, but it ends in `{path.suffix}`."
         )
     if not os.access(path, os.R_OK):
         raise UserError(f"{where}: `{path}` may not be read (permission denied).")
@@ -88,7 +87,7 @@ def _check_file(path: Path, where: str) -> None:
         raise UserError(f"{where}: `{path}` is empty. It needs named columns and rows.")
 
 
-def _check_columns(columns: Sequence[str], wanted: dict[str, str], path: Path, where: str) -> None:
+def _check_columns(columns: Sequence[str], wanted: Mapping[str, str], path: Path, where: str) -> None:
     problems = []
     for name in wanted.values():
         if name not in columns:
@@ -98,10 +97,10 @@ def _check_columns(columns: Sequence[str], wanted: dict[str, str], path: Path, w
             )
         elif columns.count(name) > 1:
             problems.append(f"{where}: `{path}` has several columns `{name}`. Rename all but one.")
-    if len(set(wanted.values())) < len(wanted):
-        problems.append(
-            f"{where}: text and label are both read from the column `{wanted['text']}`."
-        )
+    for ours, name in wanted.items():
+        first = next(other for other, same in wanted.items() if same == name)
+        if first != ours:
+            problems.append(f"{where}: {first} and {ours} are both read from the column `{name}`.")
     if problems:
         raise UserError(problems)
 
