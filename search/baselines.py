@@ -6,10 +6,11 @@ A search that does not beat them should be seen not to.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from space.adapter import Adapter
 from space.cost import BackboneShape
 from space.roles import SUBLAYER_ROLES
 from space.search_space import FloatRange, Learning, SearchSpace
-from space.spec import Adapter, AdapterSpec
+from space.spec import AdapterSpec
 
 LORA_RANK = 8
 LORA_ROLES = ("query", "value")
@@ -24,7 +25,14 @@ def _head_only(shape: BackboneShape, space: SearchSpace) -> AdapterSpec:
 
 def _lora_all(shape: BackboneShape, space: SearchSpace) -> AdapterSpec:
     adapters = (
-        Adapter(layer=layer, role=role, kind="lora", rank=LORA_RANK, alpha=space.alpha)
+        Adapter(
+            layer=layer,
+            role=role,
+            kind="lora",
+            rank=LORA_RANK,
+            alpha=space.alpha,
+            scaling=space.scaling,
+        )
         for layer in range(shape.n_layers)
         for role in LORA_ROLES
     )

@@ -10,18 +10,25 @@ from typing import Any
 import torch
 
 from search.study_file import StudySpec
-from space.cost import TokenStats
+from space.cost import CostModel, HeadShape, TokenStats
 from space.errors import UserError
 from space.search_space import SearchSpace
 from trainers.backbone import Backbone, load_backbone
+from trainers.bundle import n_outputs
+from trainers.calibration import ways
 from trainers.data import (
-    TextData,
-    TextDataModule,
-    TokenTable,
-    load_text_data,
+    StudyDataModule,
+    Table,
+    TaskData,
+    encode,
+    load_data,
     token_stats,
-    tokenize,
 )
+from trainers.tasks import Task
+
+VALIDATION_FACTOR = 4
+"""Of how many training batches a validation batch is: without a backward pass nothing is kept for
+it. The answers of a language model are wide themselves, so that its batches stay as they are."""
 
 VERSIONED = ("paradapt", "torch", "transformers", "lightning", "optuna", "mlflow", "numpy")
 """Distributions whose versions are stored with every study and bundle."""
@@ -32,32 +39,38 @@ class StudyContext:
     """One study's backbone, space and data. The backbone is one, the tokens are made once."""
 
     study: StudySpec
+    task: Task
     backbone: Backbone
     space: SearchSpace
-    data: TextData
-    train: TokenTable
-    validation: TokenTable
-    tokens: TokenStats
-    """Of the training rows: what the cost in FLOPs is reckoned with."""
+    data: TaskData
+    train: Table
+    validation: Table
+    cost: CostModel
+    """Of the training rows at their real lengths."""
+
+    @property
+    def tokens(self) -> TokenStats:
+        """Tokens of the training rows."""
+        return self.cost.tokens
 
     @property
     def n_outputs(self) -> int:
-        """Width of the head: how many labels there are."""
-        return len(self.data.labels)
+        """Width of the head: how many labels there are, one number, or the vocabulary."""
+        return self.cost.head.n_outputs
 
     @property
     def weights_folder(self) -> Path:
         """Where the trained weights of this study's trials are."""
         return Path(self.study.artifacts) / self.study.name
 
-    def data_module(self) -> TextDataModule:
+    def data_module(self) -> StudyDataModule:
         """Return the batches for one trial."""
-        return TextDataModule(
+        return StudyDataModule(
             train=self.train,
             validation=self.validation,
             batch_size=self.study.training.batch_size,
+            validation_factor=1 if self.task.head == "lm" else VALIDATION_FACTOR,
             seed=self.study.seed,
-            pad_id=self.backbone.pad_id,
         )
 
 
@@ -72,35 +85,46 @@ def prepare(study: StudySpec, folder: Path, stage: Callable[[str], None]) -> Stu
     Raises:
         UserError: the backbone, the space on it, or the data are wrong.
     """
+    task = study.what
     stage("loading the backbone")
-    backbone = load_backbone(study.backbone, folder)
-    if study.data.max_length > backbone.max_tokens:
+    backbone = load_backbone(study.backbone, folder, study.task)
+    if backbone.image is None and study.data.max_length > backbone.max_tokens:
         raise UserError(
             f"data.max_length: must be at most {backbone.max_tokens}, which is all that the"
             f" backbone {study.backbone!r} has positions for, but got {study.data.max_length}."
         )
-    space = study.search_space(backbone.shape)
+    # What the space may hold depends on the kind of head alone, so that it is checked at once.
+    study.search_space(backbone.shape, _head(task, n_outputs=1))
     stage("reading the data")
-    data = load_text_data(
+    data = load_data(
+        task,
         source=study.data.source,
         train=_path(study.data.train),
         validation=_path(study.data.validation),
-        text=study.data.text,
-        label=study.data.label,
+        columns=study.columns,
         rows=study.data.rows,
         validation_share=study.data.validation_share,
         seed=study.seed,
+        image=backbone.image,
     )
-    stage("tokenising")
-    train = tokenize(data.train, backbone.tokenizer, study.data.max_length)
+    stage("tokenising" if backbone.image is None else "preparing the images")
+    train = encode(data.train, task, backbone, study.data.max_length)
+    head = _head(task, n_outputs(task, data.labels, backbone))
     return StudyContext(
         study=study,
+        task=task,
         backbone=backbone,
-        space=space,
+        space=study.search_space(backbone.shape, head),
         data=data,
         train=train,
-        validation=tokenize(data.validation, backbone.tokenizer, study.data.max_length),
-        tokens=token_stats(train),
+        validation=encode(data.validation, task, backbone, study.data.max_length),
+        cost=CostModel(shape=backbone.shape, head=head, tokens=token_stats(train), ways=ways()),
+    )
+
+
+def _head(task: Task, n_outputs: int) -> HeadShape:
+    return HeadShape(
+        n_outputs=n_outputs, per_token=task.head != "sequence", trained=task.head != "lm"
     )
 
 

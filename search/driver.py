@@ -16,6 +16,7 @@ from search.ending import End, finish, was_trained
 from search.samplers import make_sampler
 from search.store import recover
 from search.trial import Planned, run_trial
+from space.replay import params_for
 
 MAX_UNTRAINED = 200
 """Proposals in a row that need no training (equal, or out of bounds) before a study ends."""
@@ -111,7 +112,7 @@ def next_trial(context: StudyContext, stored: optuna.Study) -> tuple[optuna.Tria
     if name is not None:
         spec = BASELINES[name].build(context.backbone.shape, context.space)
         planned = Planned(spec=spec, learning=baseline_learning(spec, context.space))
-        params = context.space.params_for(planned.spec, planned.learning)
+        params = params_for(context.space, planned.spec, planned.learning)
         if params is not None:
             # Inside the space: with its parameters known, the sampler learns from it too.
             stored.enqueue_trial(params, user_attrs={"baseline": name})

@@ -68,6 +68,8 @@ def finish(context: StudyContext, trial: optuna.Trial, end: End) -> End:
         attributes["reason"] = end.reason
     if end.twin is not None:
         attributes["same_as"] = end.twin.number
+        kept = ("routing", "exit_curve", "exit_threshold")
+        attributes |= {k: v for k, v in end.twin.user_attrs.items() if k in kept}
         for name, value in end.twin.constraints.items():
             if name not in trial.constraints:
                 trial.set_constraint(name, value)

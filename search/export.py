@@ -7,6 +7,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from search.context import StudyContext, environment, prepare
+from search.exits import EXIT_CURVE, EXIT_THRESHOLD
 from search.front import structure
 from search.objectives import METRICS, formatted
 from search.selection import select
@@ -58,7 +59,14 @@ def export(
     spec = AdapterSpec.from_json(trial.user_attrs["spec"])
     source = trial_folder(context.weights_folder, trial.number) / FILE_NAME
     state = read_tensors(source)
-    model = build(context.backbone, spec, context.n_outputs, seed=context.study.seed)
+    model = build(
+        context.backbone,
+        spec,
+        context.n_outputs,
+        seed=context.study.seed,
+        head=context.task.head,
+        ways=context.cost.ways,
+    )
     try:
         model.load_trained_state(state)
     except ValueError as error:
@@ -68,13 +76,15 @@ def export(
         backbone=context.study.backbone,
         backbone_fingerprint=context.backbone.fingerprint,
         labels=context.data.labels,
-        text=context.study.data.text,
+        columns=context.study.columns,
+        scale=context.data.scale,
         max_length=context.study.data.max_length,
         spec=spec,
+        exit_threshold=trial.user_attrs.get(EXIT_THRESHOLD),
         provenance=_provenance(context, stored, trial, choice),
     )
     n_tokens = round(context.tokens.mean)
-    measured = measure_gflops(deploy(model, context.backbone), n_tokens)
+    measured = measure_gflops(deploy(model, context.backbone), context.backbone, n_tokens)
     metrics = {**trial.user_attrs["metrics"], "measured_gflops_at_mean_length": measured}
     card = _card(config, trial, metrics, n_tokens)
     write_bundle(folder, config, state, metrics, card)
@@ -106,27 +116,83 @@ def _card(
         if name in METRICS
     )
     measured = metrics["measured_gflops_at_mean_length"]
+    exits = ", no row leaving early" if config.spec.exits else ""
     return f"""# {config.provenance["study"]}, trial {trial.number}
 
 A trained adapter structure for {config.task}, found by Paradapt.
 
 - Structure: {config.spec.describe()}
 - Backbone: {config.backbone} (frozen; fingerprint {config.backbone_fingerprint[:16]})
-- Labels: {", ".join(config.labels)}
-- Texts are cut at {config.max_length} tokens.
+{_facts(config)}
 
 | on validation data | |
 |---|---|
 {rows}
 
 One sample of {n_tokens} tokens (the mean length) was counted on the live model at
-{measured:.4g} GFLOPs in the deployed form. Scores are of the validation rows that the search
+{measured:.4g} GFLOPs in the deployed form{exits}. Scores are of the validation rows that the search
 itself looked at, so they are somewhat too good; no test data were used.
 
-## Use
+{_experts(trial)}{_exit_curve(config, trial)}## Use
 
     paradapt predict . --input rows.csv --output predictions.csv
 
 or in Python: `trainers.bundle.load(folder)` and `trainers.predict.predict(bundle, texts)`.
 The files are checked against SHA256SUMS, and the backbone against its fingerprint.
+"""
+
+
+def _facts(config: BundleConfig) -> str:
+    facts = []
+    if config.labels:
+        facts.append(f"- Labels: {', '.join(config.labels)}")
+    if config.columns.label_separator is not None:
+        facts.append("- A row may have several of them; a probability of one half decides.")
+    if "image" not in config.what.inputs:
+        facts.append(f"- Texts are cut at {config.max_length} tokens.")
+    if config.exit_threshold is not None:
+        facts.append(f"- A row leaves early where a head is {config.exit_threshold:.3f} sure.")
+    return "\n".join(facts)
+
+
+def _experts(trial: FrozenTrial) -> str:
+    """Return how the experts were loaded on validation, where there are any."""
+    routing = trial.user_attrs.get("routing")
+    if not routing:
+        return ""
+    rows = "\n".join(
+        f"| {adapter['layer']} | {adapter['role']} | "
+        + " ".join(f"{share:.0%}" for share in adapter["load"])
+        + f" | {adapter['entropy']:.2f} |"
+        for adapter in routing
+    )
+    return f"""## Experts
+
+| layer | role | share of the choices, each expert | entropy of the router (nats) |
+|---|---|---|---|
+{rows}
+
+"""
+
+
+def _exit_curve(config: BundleConfig, trial: FrozenTrial) -> str:
+    """Return what other thresholds of the early exits gave on validation."""
+    curve = trial.user_attrs.get(EXIT_CURVE)
+    if not curve:
+        return ""
+    rows = "\n".join(
+        f"| {'never' if point['threshold'] > 1 else format(point['threshold'], '.3f')}"
+        f" | {point['value']:.4f} | {point['mean_gflops']:.4g} | "
+        + " ".join(f"{share:.0%}" for share in point["shares"])
+        + " |"
+        for point in curve
+    )
+    places = ", ".join(map(str, (*config.spec.exits, config.spec.depth)))
+    metric = config.what.metrics[0]
+    return f"""## Early exits
+
+| leaves where so sure | {metric} | mean GFLOPs | rows answered behind block {places} |
+|---|---|---|---|
+{rows}
+
 """

@@ -1,17 +1,10 @@
 """The table of metrics that a study can optimise or bound."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from space.cost import (
-    BackboneShape,
-    TokenStats,
-    adapter_mib,
-    inference_gflops,
-    trainable_params,
-    training_gflops,
-)
+from space.cost import CostModel
 from space.spec import AdapterSpec
+from trainers.tasks import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +25,20 @@ METRICS = {
     for metric in (
         Metric(name="accuracy", direction="maximize", title="validation accuracy"),
         Metric(name="macro_f1", direction="maximize", title="validation macro F1"),
+        Metric(name="micro_f1", direction="maximize", title="validation micro F1"),
+        Metric(
+            name="subset_accuracy",
+            direction="maximize",
+            title="validation rows with all labels right",
+        ),
+        Metric(name="pearson", direction="maximize", title="validation Pearson correlation"),
+        Metric(name="spearman", direction="maximize", title="validation Spearman correlation"),
+        Metric(name="rmse", direction="minimize", title="validation root mean square error"),
+        Metric(name="entity_f1", direction="maximize", title="validation entity F1"),
+        Metric(name="entity_precision", direction="maximize", title="validation entity precision"),
+        Metric(name="entity_recall", direction="maximize", title="validation entity recall"),
+        Metric(name="token_accuracy", direction="maximize", title="validation token accuracy"),
+        Metric(name="perplexity", direction="minimize", title="validation perplexity"),
         Metric(name="validation_loss", direction="minimize", title="validation loss"),
         Metric(
             name="inference_gflops",
@@ -69,7 +76,17 @@ METRICS = {
 }
 """Metrics by name."""
 
-SHARES = ("accuracy", "macro_f1", "latency_ratio")
+SHARES = (
+    "accuracy",
+    "macro_f1",
+    "micro_f1",
+    "subset_accuracy",
+    "entity_f1",
+    "entity_precision",
+    "entity_recall",
+    "token_accuracy",
+    "latency_ratio",
+)
 """Metrics that are shares of one, shown in percent."""
 
 
@@ -87,21 +104,27 @@ def formatted(name: str, value: float) -> str:
     return f"{value:.4g}"
 
 
-Cost = Callable[[AdapterSpec, BackboneShape, int, TokenStats], float]
-
-_COSTS: dict[str, Cost] = {
-    "inference_gflops": inference_gflops,
-    "training_gflops": training_gflops,
-    "trainable_params": lambda spec, shape, n_outputs, _: trainable_params(spec, shape, n_outputs),
-    "adapter_mib": lambda spec, shape, n_outputs, _: adapter_mib(spec, shape, n_outputs),
-}
+MEASURED = ("train_s", "peak_memory_mib", "latency_ms", "latency_ratio")
+"""Metrics that every task gives beside its own and those known before training."""
 
 
-def known_costs(
-    spec: AdapterSpec, shape: BackboneShape, n_outputs: int, tokens: TokenStats
-) -> dict[str, float]:
-    """Return every metric that is known before training."""
-    return {name: float(cost(spec, shape, n_outputs, tokens)) for name, cost in _COSTS.items()}
+def metrics_of(task: Task) -> tuple[str, ...]:
+    """Return the metrics that the trials of a task end with."""
+    known = tuple(metric.name for metric in METRICS.values() if metric.known)
+    return (*task.metrics, *known, *MEASURED)
+
+
+def known_costs(spec: AdapterSpec, cost: CostModel) -> dict[str, float]:
+    """Return every metric that is known before training.
+
+    Of a structure with early exits inference_gflops is the most that a row can cost.
+    """
+    return {
+        "inference_gflops": cost.inference_gflops(spec),
+        "training_gflops": cost.training_gflops(spec),
+        "trainable_params": float(cost.trainable_params(spec)),
+        "adapter_mib": cost.adapter_mib(spec),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

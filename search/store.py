@@ -97,10 +97,12 @@ def contract_of(context: StudyContext) -> dict[str, Any]:
             "backbone": f"{study.backbone} {context.backbone.fingerprint}",
             "data": context.data.fingerprint,
             "data.max_length": study.data.max_length,
+            "data.label_separator": study.data.label_separator,
             "objectives": [dict(objective) for objective in study.objectives],
             "constraints": [bound.describe() for bound in study.bounds],
             "budget.epochs": study.budget.epochs,
             "training.batch_size": study.training.batch_size,
+            "training.exit_tolerance": study.training.exit_tolerance,
             "seed": study.seed,
             **{f"space.{key}": value for key, value in asdict(context.space).items()},
         }

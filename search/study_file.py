@@ -7,119 +7,45 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from search.baselines import BASELINES
-from search.objectives import Constraint
+from search.objectives import METRICS, Constraint, metrics_of
 from search.study_errors import in_words, messages_of
+from search.study_sections import Budget, Data, Space, Training
 from search.study_values import (
     BaselineName,
     BoundedMetrics,
-    Insertion,
-    LearningRate,
-    Names,
     Objectives,
-    Positive,
-    PositiveFloat,
     PrunerName,
     Range,
     SamplerName,
     Section,
     StorageUrl,
+    TaskName,
     TrackingUrl,
 )
 from search.yaml_text import dump_yaml, parse_yaml
-from space.cost import BackboneShape
+from space.cost import BackboneShape, HeadShape
+from space.default_space import default_space, problems_in
 from space.errors import UserError
 from space.kinds import KINDS, kinds_for
-from space.search_space import FloatRange, SearchSpace, default_space, problems_in
+from space.search_space import FloatRange, SearchSpace
+from trainers.data.sources import Columns
+from trainers.tasks import TASKS, Task, task_of
 
-
-class Data(Section):
-    """Where the rows come from."""
-
-    source: str | None = Field(None, description="A built-in source: docstrings.")
-    train: str | None = Field(
-        None,
-        description="CSV, TSV, JSONL or Parquet file of the rows.",
-        validate_default=True,
-    )
-    validation: str | None = Field(
-        None, description="The same for validation; absent: a stratified share of the rows."
-    )
-    text: str = Field("text", description="Column of the texts.")
-    label: str = Field("label", description="Column of the labels.")
-    max_length: Annotated[int, Field(ge=4)] = Field(
-        64, description="Longer texts are cut to so many tokens."
-    )
-    rows: Positive | None = Field(
-        None, description="Train on a stratified sample of so many rows; null: on all."
-    )
-    validation_share: Annotated[float, Field(ge=0.001, le=0.999)] = Field(
-        0.2, description="Share of the rows to validate on where no validation file is given."
-    )
-
-    # Checks between keys stand at the later key, so that all other keys are checked as well.
-    @field_validator("train")
-    @classmethod
-    def _one_origin(cls, train: str | None, info: ValidationInfo) -> str | None:
-        if "source" in info.data and (info.data["source"] is None) == (train is None):
-            raise ValueError(
-                "give either `data.source` (a built-in source) or `data.train` (a file), and one of"
-                f" them only, but got {'none' if train is None else 'both'}."
-            )
-        return train
-
-    @field_validator("validation")
-    @classmethod
-    def _goes_with_train(cls, validation: str | None, info: ValidationInfo) -> str | None:
-        if validation is not None and info.data.get("source") is not None:
-            raise ValueError(
-                f"goes with `data.train`, but got {validation!r}; the built-in source"
-                f" {info.data['source']!r} is split by itself."
-            )
-        return validation
-
-
-class Space(Section):
-    """What may be sampled; a key left out has the default of the backbone."""
-
-    depth: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = Field(
-        None, description="How many blocks of the backbone run."
-    )
-    insertion: Insertion | None = Field(
-        None,
-        description="Which blocks carry adapters: a list of patterns, or windows, or free.",
-    )
-    roles: Names | None = Field(None, description="Sub-modules that may be adapted.")
-    kinds: Names | None = Field(None, description="Adapter kinds.")
-    rank: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = Field(
-        None, description="Low-rank sizes and inner widths."
-    )
-    alpha: PositiveFloat = Field(16.0, description="Adapters are scaled by alpha / rank.")
-    pooling: Names | None = Field(None, description="How a sequence becomes one vector.")
-    learning_rate: LearningRate | None = Field(
-        None, description="Of the adapters: one value, or a range."
-    )
-    head_learning_rate: PositiveFloat = Field(
-        1e-2, description="Of pooling and head, in all structures."
-    )
-
-
-class Budget(Section):
-    """What the study may spend."""
-
-    trials: Positive = Field(24, description="Trials that are trained, baselines included.")
-    epochs: Positive = Field(4, description="Epochs of a trial that is not pruned.")
-    minutes: PositiveFloat | None = Field(
-        None, description="No trial begins after so many minutes of one run of the command."
-    )
-
-
-class Training(Section):
-    """What all trials have in common."""
-
-    batch_size: Positive = Field(32, description="Rows of a training step.")
+_KEYS_OF_TASKS = {
+    "text_pair": ("text-pair-classification", "text-regression"),
+    "image": ("image-classification",),
+    "label_separator": ("text-classification",),
+}
+"""Keys of `data` that only some tasks have."""
 
 
 class StudySpec(Section):
@@ -130,15 +56,15 @@ class StudySpec(Section):
     ] = Field(
         description="Name of the study, of its MLflow experiment and of its folder of weights."
     )
-    task: Literal["text-classification"] = Field(description="What is learned.")
+    task: TaskName = Field(description="What is learned.")
     backbone: Annotated[str, Field(min_length=1)] = Field(
         description="A bundled name (minilm), a local folder, or a Hugging Face model id."
     )
     data: Data
     space: Space = Space()
     objectives: Objectives = Field(
-        ({"maximize": "accuracy"}, {"minimize": "inference_gflops"}),
-        description="Two or more: {maximize: accuracy}, {minimize: inference_gflops}, ...",
+        description="Two or more: {maximize: accuracy}, {minimize: inference_gflops}, ...; absent:"
+        " the task's first metric and inference_gflops.",
     )
     constraints: tuple[BoundedMetrics, ...] = Field(
         (), description="Bounds that must hold, such as {trainable_params: {max: 500000}}."
@@ -160,6 +86,79 @@ class StudySpec(Section):
         "paradapt-artifacts", description="Folder of the trained weights of each trial."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_objectives(cls, raw: Any) -> Any:
+        """Fill in the objectives, which depend on the task."""
+        if not isinstance(raw, dict) or "objectives" in raw or raw.get("task") not in TASKS:
+            return raw
+        data = raw.get("data")
+        separator = data.get("label_separator") if isinstance(data, dict) else None
+        task = task_of(raw["task"], label_separator=separator)
+        first = METRICS[task.metrics[0]]
+        return {
+            **raw,
+            "objectives": ({first.direction: first.name}, {"minimize": "inference_gflops"}),
+        }
+
+    @field_validator("data")
+    @classmethod
+    def _fits_task(cls, data: Data, info: ValidationInfo) -> Data:
+        if "task" not in info.data:
+            return data
+        problems = [
+            f"`{key}` goes with {' and '.join(tasks)}, but the task is {info.data['task']}."
+            for key, tasks in _KEYS_OF_TASKS.items()
+            if getattr(data, key) is not None and info.data["task"] not in tasks
+        ]
+        if problems:
+            raise ValueError("\n".join(problems))
+        if info.data["task"] == "text-pair-classification" and data.text_pair is None:
+            return data.model_copy(update={"text_pair": "text_pair"})
+        return data
+
+    @field_validator("objectives", "constraints")
+    @classmethod
+    def _given_by_task(cls, wanted: Any, info: ValidationInfo) -> Any:
+        if not {"task", "data"} <= info.data.keys():
+            return wanted
+        data: Data = info.data["data"]
+        task = task_of(info.data["task"], label_separator=data.label_separator)
+        given = metrics_of(task)
+        names = [
+            name
+            for entry in wanted
+            for name in (entry.values() if info.field_name == "objectives" else entry)
+        ]
+        problems = [
+            f"{name!r} is not given by the task {task.name}; it gives {', '.join(given)}."
+            for name in names
+            if name not in given
+        ]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return wanted
+
+    @property
+    def what(self) -> Task:
+        """The task, as the data make it."""
+        return task_of(
+            self.task,
+            label_separator=self.data.label_separator,
+            text_pair=self.data.text_pair,
+        )
+
+    @property
+    def columns(self) -> Columns:
+        """What the columns of the data are called."""
+        return Columns(
+            text=self.data.text,
+            text_pair=self.data.text_pair,
+            label=self.data.label,
+            image=self.data.image or "image",
+            label_separator=self.data.label_separator,
+        )
+
     @property
     def objective_names(self) -> tuple[str, ...]:
         """The metrics that are optimised, in the order of the file."""
@@ -180,8 +179,8 @@ class StudySpec(Section):
             for bound, limit in limits.items()
         )
 
-    def search_space(self, shape: BackboneShape) -> SearchSpace:
-        """Return the space on a backbone, its defaults filled in.
+    def search_space(self, shape: BackboneShape, head: HeadShape) -> SearchSpace:
+        """Return the space on a backbone for this task, its defaults filled in.
 
         Raises:
             UserError: the space does not fit the backbone; all problems at once.
@@ -190,7 +189,7 @@ class StudySpec(Section):
         rate = own.get("learning_rate")
         if isinstance(rate, Range):
             own["learning_rate"] = FloatRange(low=rate.low, high=rate.high, log=rate.log)
-        fields = dict(vars(default_space(shape))) | own
+        fields = dict(vars(default_space(shape, head))) | own
         # A default must not clash with what the user chose: it is cut to what fits.
         if "roles" not in own and set(fields["kinds"]) <= set(KINDS):
             fields["roles"] = tuple(r for r in fields["roles"] if kinds_for(r, fields["kinds"]))
@@ -199,7 +198,12 @@ class StudySpec(Section):
                 k for k in fields["kinds"] if set(KINDS[k].roles) & set(fields["roles"])
             )
         space = SearchSpace(**fields)
-        problems = problems_in(space, shape)
+        problems = problems_in(space, shape, head)
+        if self.what.labels == "number" and set(space.exits) != {"none"}:
+            problems.append(
+                "space.exits: a number tells nothing of how sure it is, so that no row can leave"
+                " early. Leave the key out."
+            )
         if problems:
             raise UserError(problems)
         return space

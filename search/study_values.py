@@ -21,13 +21,17 @@ from search.baselines import BASELINES
 from search.objectives import METRICS
 from search.pruners import PRUNERS
 from search.samplers import SAMPLERS
+from space.adapter import SCALINGS
 from space.errors import close_matches
 from space.insertion import MODES, PATTERNS
+from space.search_space import GRANULARITIES
+from trainers.tasks import TASKS
 
 T = TypeVar("T")
 
 Positive = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
@@ -75,6 +79,9 @@ def _shown_to_editors(table: Collection[str]) -> Any:
     return Field(json_schema_extra={"enum": [*table]})
 
 
+TaskName = Annotated[str, _in(TASKS), _shown_to_editors(TASKS)]
+ScalingName = Annotated[str, _in(SCALINGS), _shown_to_editors(SCALINGS)]
+GranularityName = Annotated[str, _in(GRANULARITIES), _shown_to_editors(GRANULARITIES)]
 SamplerName = Annotated[str, _in(SAMPLERS), _shown_to_editors(SAMPLERS)]
 PrunerName = Annotated[str, _in(PRUNERS), _shown_to_editors(PRUNERS)]
 BaselineName = Annotated[str, _in(BASELINES), _shown_to_editors(BASELINES)]

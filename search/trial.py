@@ -7,6 +7,7 @@ import optuna
 
 from search.context import StudyContext
 from search.ending import End, finish, note_structure, twin_of
+from search.exits import leave_early
 from search.objectives import known_costs
 from search.pruners import PRUNERS
 from search.rungs import decide
@@ -33,14 +34,21 @@ def run_trial(
     """Sample, cost, build, train, measure, keep and tell one trial; return how it ended."""
     spec, learning = _structure(context, trial, planned)
     note_structure(trial, spec, learning)
-    costs = known_costs(spec, context.backbone.shape, context.n_outputs, context.tokens)
-    broken = _broken_bounds(context, trial, costs)
+    costs = known_costs(spec, context.cost)
+    broken = _broken_bounds(context, trial, _certain(spec, costs))
     if broken:
         return finish(context, trial, End(kind="infeasible", reason=broken, metrics=costs))
     twin = twin_of(trial)
     if twin is not None:
         return finish(context, trial, End.same_as(twin))
-    model = build(context.backbone, spec, context.n_outputs, seed=context.study.seed)
+    model = build(
+        context.backbone,
+        spec,
+        context.n_outputs,
+        seed=context.study.seed,
+        head=context.task.head,
+        ways=context.cost.ways,
+    )
     try:
         result = _train(context, trial, model, learning, costs, tick)
     except TrialError as error:
@@ -48,7 +56,13 @@ def run_trial(
     metrics = {**costs, **result.metrics}
     if result.stopped:
         return finish(context, trial, End.pruned(trial, metrics, result.history))
-    metrics |= measure_latency(model, context.backbone, round(context.tokens.mean))
+    left = leave_early(context, trial, result)
+    if left is not None:
+        metrics |= {**left.metrics, "inference_gflops": left.mean_gflops}
+    shares = None if left is None else left.shares
+    metrics |= measure_latency(
+        model, context.backbone, round(context.tokens.mean), exit_shares=shares
+    )
     save_weights(model, context.weights_folder, trial.number)
     broken = _broken_bounds(context, trial, metrics)
     kind = "infeasible" if broken else "complete"
@@ -79,14 +93,25 @@ def _train(
     def report(epoch: EpochReport) -> bool:
         return decide(context, trial, pruner, epoch, costs)
 
-    return fit(
+    result = fit(
         model,
         context.data_module(),
+        context.task,
         learning,
+        labels=context.data.labels,
+        scale=context.data.scale,
         epochs=context.study.budget.epochs,
         report=report,
         tick=tick,
     )
+    if result.routing:
+        trial.set_user_attr("routing", [dict(adapter) for adapter in result.routing])
+    return result
+
+
+def _certain(spec: AdapterSpec, costs: Mapping[str, float]) -> Mapping[str, float]:
+    """Return the costs that hold whatever the training gives: exits may lower the mean cost."""
+    return {k: v for k, v in costs.items() if k != "inference_gflops" or not spec.exits}
 
 
 def _broken_bounds(context: StudyContext, trial: optuna.Trial, metrics: Mapping[str, float]) -> str:

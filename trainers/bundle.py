@@ -7,8 +7,8 @@ head), metrics.json, README.md (model card) and SHA256SUMS over all of them.
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,13 @@ from torch import Tensor
 from space.errors import UserError
 from space.spec import AdapterSpec
 from trainers.backbone import Backbone, load_backbone
+from trainers.calibration import ways
+from trainers.data import Columns, TargetScale
 from trainers.model import AdaptedModel, build
+from trainers.tasks import TASKS, Task, task_of
 from trainers.weights import FILE_NAME, read_tensors, write_tensors
 
-FORMAT = 1
+FORMAT = 2
 CONFIG, METRICS, CARD, SUMS = "config.yaml", "metrics.json", "README.md", "SHA256SUMS"
 _FILES = (CONFIG, FILE_NAME, METRICS, CARD)
 _KEYS = {
@@ -29,7 +32,7 @@ _KEYS = {
     "task": str,
     "backbone": dict,
     "labels": list,
-    "text": str,
+    "columns": dict,
     "max_length": int,
     "spec": dict,
     "provenance": dict,
@@ -45,12 +48,26 @@ class BundleConfig:
     """As the study file named it: a bundled name, a folder, or a model id."""
     backbone_fingerprint: str
     labels: tuple[str, ...]
-    text: str
-    """The column of the texts in the study's data."""
+    """None where the task has no named ones."""
+    columns: Columns
+    """What the columns of the study's data are called."""
+    scale: TargetScale | None
+    """Of the numbers, where they are what was learned."""
     max_length: int
     spec: AdapterSpec
+    exit_threshold: float | None
+    """How sure an early exit has to be; None where the structure has none."""
     provenance: Mapping[str, Any]
     """Study, trial, seed, versions, data fingerprint: how it came to be."""
+
+    @property
+    def what(self) -> Task:
+        """The task, as the columns make it."""
+        return task_of(
+            self.task,
+            label_separator=self.columns.label_separator,
+            text_pair=self.columns.text_pair,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -59,9 +76,11 @@ class BundleConfig:
             "task": self.task,
             "backbone": {"name": self.backbone, "fingerprint": self.backbone_fingerprint},
             "labels": list(self.labels),
-            "text": self.text,
+            "columns": asdict(self.columns),
+            "scale": None if self.scale is None else asdict(self.scale),
             "max_length": self.max_length,
             "spec": self.spec.to_dict(),
+            "exit_threshold": self.exit_threshold,
             "provenance": dict(self.provenance),
         }
 
@@ -123,7 +142,7 @@ def load(folder: Path | str) -> LoadedBundle:
     """
     folder = Path(folder)
     config = read_config(folder)
-    backbone = load_backbone(config.backbone)
+    backbone = load_backbone(config.backbone, task=config.task)
     if backbone.fingerprint != config.backbone_fingerprint:
         raise UserError(
             f"{folder}: was trained on a backbone with the fingerprint"
@@ -131,12 +150,27 @@ def load(folder: Path | str) -> LoadedBundle:
             f" {backbone.fingerprint[:12]}...; its answers would be wrong. Give it the backbone"
             " that it was trained on."
         )
-    model = build(backbone, config.spec, len(config.labels), seed=0)
+    task = config.what
+    model = build(
+        backbone,
+        config.spec,
+        n_outputs(task, config.labels, backbone),
+        seed=0,
+        head=task.head,
+        ways=ways(),
+    )
     try:
         model.load_trained_state(read_tensors(folder / FILE_NAME))
     except ValueError as error:
         raise UserError(f"{folder / FILE_NAME}: {error}") from error
     return LoadedBundle(config=config, backbone=backbone, model=model)
+
+
+def n_outputs(task: Task, labels: Sequence[str], backbone: Backbone) -> int:
+    """Return the width of a task's answer: labels, one number, or the backbone's vocabulary."""
+    if task.labels == "none":
+        return backbone.n_vocabulary
+    return 1 if task.labels == "number" else len(labels)
 
 
 def read_config(folder: Path) -> BundleConfig:
@@ -170,16 +204,24 @@ def _config_of(raw: dict[str, Any], path: Path) -> BundleConfig:
     try:
         spec = AdapterSpec.from_dict(raw["spec"])
         name, fingerprint = raw["backbone"]["name"], raw["backbone"]["fingerprint"]
-    except (ValueError, KeyError) as error:
+        columns = Columns(**raw["columns"])
+        scale = None if raw.get("scale") is None else TargetScale(**raw["scale"])
+        threshold = raw.get("exit_threshold")
+        threshold = None if threshold is None else float(threshold)
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: {error}") from error
+    if raw["task"] not in TASKS:
+        raise UserError(f"{path}: the task {raw['task']!r} is unknown; it is one of {[*TASKS]}.")
     return BundleConfig(
         task=raw["task"],
         backbone=str(name),
         backbone_fingerprint=str(fingerprint),
         labels=tuple(str(label) for label in raw["labels"]),
-        text=raw["text"],
+        columns=columns,
+        scale=scale,
         max_length=raw["max_length"],
         spec=spec,
+        exit_threshold=threshold,
         provenance=raw["provenance"],
     )
 

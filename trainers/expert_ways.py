@@ -91,7 +91,7 @@ def looped(x: Tensor, gates: Tensor, chosen: Tensor, weights: Weights) -> Tensor
     counts = torch.bincount(chosen.flatten(), minlength=len(weights.down)).tolist()
     flat_gates = gates.flatten()
     out = x.new_zeros(len(x), weights.up.shape[1])
-    for expert, places in enumerate(order.split(counts)):
+    for expert, places in enumerate(torch.split(order, counts)):
         if not len(places):
             continue
         tokens = places // top_k

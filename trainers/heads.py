@@ -58,8 +58,9 @@ class FrozenHead(nn.Module):
         self._module = (module,)  # in a tuple, so that its weights do not count as ours
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        self._module[0]._apply(fn, recurse)  # moves to another device with the rest
-        return super()._apply(fn, recurse)
+        # Moves to another device with the rest.
+        self._module[0]._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """(B, N, D) gives (B, N, V); the mask (B, N) is not needed."""

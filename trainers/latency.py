@@ -82,7 +82,9 @@ def _forms(deployed: AdaptedModel, shares: Sequence[float] | None) -> list[tuple
         return [(1.0, deployed)]
     # Leaving at an exit is being sure of anything there, and of nothing before.
     n_exits = len(deployed.spec.exits)
-    thresholds = [[0.0 if i == own else NEVER for i in range(n_exits)] for own in range(n_exits + 1)]
+    thresholds = [
+        [0.0 if i == own else NEVER for i in range(n_exits)] for own in range(n_exits + 1)
+    ]
     return list(zip(shares, [EarlyExit(deployed, each) for each in thresholds], strict=True))
 
 

@@ -124,13 +124,15 @@ class NumberMeter:
     def __init__(self, task: Task, scale: TargetScale) -> None:
         self._loss = _LossMean(task)
         self._scale = scale
-        self._scores = MetricCollection(
-            {
-                "pearson": PearsonCorrCoef(),
-                "spearman": SpearmanCorrCoef(),
-                "rmse": MeanSquaredError(squared=False),
-            }
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that ranks need all rows in memory: two numbers each
+            self._scores = MetricCollection(
+                {
+                    "pearson": PearsonCorrCoef(),
+                    "spearman": SpearmanCorrCoef(),
+                    "rmse": MeanSquaredError(squared=False),
+                }
+            )
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Take logits (B, 1) and standardised numbers (B,)."""

@@ -108,9 +108,7 @@ def deploy(model: AdaptedModel, backbone: Backbone) -> AdaptedModel:
 
     The result is for inference only; it answers as `model` does, to rounding.
     """
-    modules = {
-        a: model.adapters.get_submodule(f"{a.layer}.{a.role}") for a in model.spec.adapters
-    }
+    modules = {a: model.adapters.get_submodule(f"{a.layer}.{a.role}") for a in model.spec.adapters}
     return _assemble(
         backbone,
         model.spec,

@@ -84,7 +84,7 @@ class SomeTokens(Around):
     @torch.no_grad()
     def _choose(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Return the chosen tokens in their order, and which of them are not mere filling."""
-        n_rows, n_tokens = scores.shape
+        n_tokens = scores.shape[1]
         mask = self.running.mask
         real = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask.bool()
         n_real = real.sum(1)

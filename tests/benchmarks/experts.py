@@ -47,9 +47,7 @@ def times_ms(experts: int, top_k: int, rank: int) -> dict[str, float]:
         )
     ]
     x, router, down, up = leaves
-    weights = Weights(
-        down=down, up=up, down_bias=None, up_bias=None, activation=functional.relu
-    )
+    weights = Weights(down=down, up=up, down_bias=None, up_bias=None, activation=functional.relu)
     forms = {**WAYS, "masked": masked}
     taken: dict[str, list[float]] = {name: [] for name in forms}
     for turn in range(WARM_UP + TURNS):

@@ -81,7 +81,7 @@ def test_sublayer_adapters_follow_their_formula(minilm, kind, adapted, roles):
         x = norm_by_hand(block.output.LayerNorm, x + y)
         weights = mask[..., None].float()
         pooled = (x * weights).sum(1) / weights.sum(1)
-        expected = pooled @ model.head.weight.T + model.head.bias
+        expected = pooled @ model.head.linear.weight.T + model.head.linear.bias
         logits = model(ids, mask)
         frozen = build(minilm, structure(2, (), {}), N_OUTPUTS, seed=0)
         frozen.head.load_state_dict(model.head.state_dict())

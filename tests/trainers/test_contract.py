@@ -140,7 +140,9 @@ class TestAdapterKind:
     def test_the_frozen_prefix_is_not_part_of_the_graph(self, model, tiny_any):
         seen = []
         blocks = model.view.get_submodule(tiny_any.family.blocks)
-        hooks = [block.register_forward_hook(lambda *args: seen.append(args[2])) for block in blocks]
+        hooks = [
+            block.register_forward_hook(lambda *args: seen.append(args[2])) for block in blocks
+        ]
         let_in(model)(**inputs_of(tiny_any))
         for hook in hooks:
             hook.remove()

@@ -99,7 +99,10 @@ def curve():
 
 def test_a_curve_goes_from_the_whole_cost_to_the_least(curve):
     points, heads, labels = curve
-    assert (points[0].mean_gflops, points[-1].mean_gflops) == (pytest.approx(3.0), pytest.approx(1.0))
+    assert (points[0].mean_gflops, points[-1].mean_gflops) == (
+        pytest.approx(3.0),
+        pytest.approx(1.0),
+    )
     assert all(a.mean_gflops > b.mean_gflops for a, b in pairwise(points))
     assert points[0].value == pytest.approx(float((heads[-1].argmax(1) == labels).float().mean()))
     assert points[-1].value == pytest.approx(float((heads[0].argmax(1) == labels).float().mean()))

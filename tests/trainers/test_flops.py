@@ -50,9 +50,7 @@ def uncounted_gflops(spec, shape):
 
 
 def live_gflops(model, backbone):
-    return measure_gflops(model, backbone, N_TOKENS) + uncounted_gflops(
-        model.spec, backbone.shape
-    )
+    return measure_gflops(model, backbone, N_TOKENS) + uncounted_gflops(model.spec, backbone.shape)
 
 
 def unmerged_gflops(spec, shape):

@@ -25,7 +25,9 @@ def test_what_is_alike_for_all_rows_is_spread_first():
 
 def test_a_mask_over_keys_alone_keeps_its_one_query():
     mask = torch.arange(8).float().view(2, 1, 1, 4)
-    assert torch.equal(take_tokens(INDEX, 4)("attention_mask", mask)[1, 0, 0], mask[1, 0, 0, [1, 3]])
+    assert torch.equal(
+        take_tokens(INDEX, 4)("attention_mask", mask)[1, 0, 0], mask[1, 0, 0, [1, 3]]
+    )
 
 
 def test_rows_are_cut_and_what_has_one_row_is_left():

@@ -40,8 +40,6 @@ def hidden_behind(backbone: Backbone, n_blocks: int, inputs: dict[str, Tensor]) 
     return kept[0] if isinstance(kept[0], Tensor) else kept[0][0]
 
 
-
-
 def test_the_chosen_tokens_alone_run_through_the_block(gathering):
     model = skipping(gathering, layers=(1,))
     inputs = inputs_of(gathering)
@@ -82,9 +80,12 @@ def test_it_equals_the_formula_written_out(tiny_bert):
         scores = (x @ beside.router.weight.T).squeeze(-1)
         chosen = scores.topk(4).indices.sort().values
         block = tiny_bert.model.get_submodule("encoder.layer")[1]
-        expected = x + torch.relu(x @ beside.bypass.down.weight.T + beside.bypass.down.bias) @ (
-            beside.bypass.up.weight.T
-        ) + beside.bypass.up.bias
+        expected = (
+            x
+            + torch.relu(x @ beside.bypass.down.weight.T + beside.bypass.down.bias)
+            @ (beside.bypass.up.weight.T)
+            + beside.bypass.up.bias
+        )
         expected[chosen] += block(x[chosen].unsqueeze(0))[0] - x[chosen]
         third = tiny_bert.model.get_submodule("encoder.layer")[2](expected.unsqueeze(0))
         torch.testing.assert_close(model.hidden(**inputs), third, atol=1e-5, rtol=1e-5)

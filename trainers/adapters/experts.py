@@ -122,8 +122,10 @@ class Experts(nn.Module):
     def _note(self, shares: Tensor, chosen: Tensor, mask: Tensor | None) -> None:
         """Keep the loss that balances the load in training, and the statistics otherwise."""
         shares, chosen = shares.flatten(0, 1), chosen.flatten(0, 1)
-        real = shares.new_ones(len(shares)) if mask is None or self.per_sequence else (
-            mask.flatten().to(shares.dtype)
+        real = (
+            shares.new_ones(len(shares))
+            if mask is None or self.per_sequence
+            else (mask.flatten().to(shares.dtype))
         )
         ones = real.unsqueeze(1).expand_as(chosen)
         counts = shares.new_zeros(len(shares), self.n_experts).scatter(1, chosen, ones).sum(0)

@@ -33,6 +33,4 @@ class Parallel(nn.Module):
         """Return the adapted output; x is (B, N, I), y and the result are (B, N, O)."""
         inner = functional.relu(self.down(x))  # (B, N, R)
         # The scale goes on the small matrix, which saves a pass over (B, N, O).
-        return y + functional.linear(
-            inner, self.up.weight * self.scale, self.up.bias * self.scale
-        )
+        return y + functional.linear(inner, self.up.weight * self.scale, self.up.bias * self.scale)

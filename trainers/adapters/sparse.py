@@ -23,7 +23,7 @@ class SparseBeside(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the adapted output; x is (B, N, I), y and the result are (B, N, O)."""
-        return y + self.scale * self.experts(x)
+        return y + self.scale * self.experts(x)  # type: ignore[no-any-return]
 
 
 class SparseBehind(nn.Module):
@@ -39,4 +39,4 @@ class SparseBehind(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """Return the adapted output; y and the result are (B, N, O)."""
-        return y + self.experts(y)
+        return y + self.experts(y)  # type: ignore[no-any-return]

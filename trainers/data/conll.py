@@ -82,7 +82,7 @@ def parse_list(text: str, place: str, what: str) -> Words:
         found = None
     if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
         raise UserError(
-            f"{place}: {what} is a list of texts such as [\"New\", \"York\"], but got"
+            f'{place}: {what} is a list of texts such as ["New", "York"], but got'
             f" {text[:60]!r}. (A CoNLL file, .conll, needs no lists.)"
         )
     return tuple(found)

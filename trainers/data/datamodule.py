@@ -69,5 +69,7 @@ class StudyDataModule(LightningDataModule):
 
     def val_dataloader(self) -> BatchLoader:
         """Return the validation batches."""
-        batches = sorted_batches(self._validation.lengths, self._validation_factor * self._batch_size)
+        batches = sorted_batches(
+            self._validation.lengths, self._validation_factor * self._batch_size
+        )
         return BatchLoader(self._validation, batches)

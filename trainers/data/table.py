@@ -87,7 +87,9 @@ def check_file(path: Path, where: str, suffixes: tuple[str, ...]) -> None:
         raise UserError(f"{where}: `{path}` is empty. It needs named columns and rows.")
 
 
-def _check_columns(columns: Sequence[str], wanted: Mapping[str, str], path: Path, where: str) -> None:
+def _check_columns(
+    columns: Sequence[str], wanted: Mapping[str, str], path: Path, where: str
+) -> None:
     problems = []
     for name in wanted.values():
         if name not in columns:

@@ -117,7 +117,10 @@ def _encodings(
     for start in range(0, len(split), _CHUNK_TEXTS):
         rows = range(start, min(start + _CHUNK_TEXTS, len(split)))
         texts = [
-            [list(value) if isinstance(value, tuple) else value for value in column[start : rows.stop]]
+            [
+                list(value) if isinstance(value, tuple) else value
+                for value in column[start : rows.stop]
+            ]
             for column in columns
         ]
         yield (

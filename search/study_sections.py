@@ -1,0 +1,146 @@
+"""The sections of the study file."""
+
+from typing import Annotated
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from search.study_values import (
+    GranularityName,
+    Insertion,
+    LearningRate,
+    Names,
+    Positive,
+    PositiveFloat,
+    ScalingName,
+    Section,
+    Share,
+)
+
+
+class Data(Section):
+    """Where the rows come from."""
+
+    source: str | None = Field(None, description="A built-in source: docstrings.")
+    train: str | None = Field(
+        None,
+        description="CSV, TSV, JSONL or Parquet file of the rows; words with tags also as CoNLL;"
+        " images as a folder with one folder a label, an .npz file, or a table of paths.",
+        validate_default=True,
+    )
+    validation: str | None = Field(
+        None, description="The same for validation; absent: a stratified share of the rows."
+    )
+    text: str = Field("text", description="Column of the texts, or of the lists of words.")
+    text_pair: str | None = Field(
+        None,
+        description="Column of the second texts: of text-pair-classification (text_pair, unless"
+        " another is named), and of text-regression on pairs.",
+    )
+    image: str | None = Field(
+        None, description="Column of the paths of images, in a table of them; absent: image."
+    )
+    label: str = Field("label", description="Column of the labels, numbers or lists of tags.")
+    label_separator: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="What parts the labels of a row that may have several (text-classification).",
+    )
+    max_length: Annotated[int, Field(ge=4)] = Field(
+        64, description="Longer texts are cut to so many tokens."
+    )
+    rows: Positive | None = Field(
+        None, description="Train on a stratified sample of so many rows; null: on all."
+    )
+    validation_share: Annotated[float, Field(ge=0.001, le=0.999)] = Field(
+        0.2, description="Share of the rows to validate on where no validation file is given."
+    )
+
+    # Checks between keys stand at the later key, so that all other keys are checked as well.
+    @field_validator("train")
+    @classmethod
+    def _one_origin(cls, train: str | None, info: ValidationInfo) -> str | None:
+        if "source" in info.data and (info.data["source"] is None) == (train is None):
+            raise ValueError(
+                "give either `data.source` (a built-in source) or `data.train` (a file), and one of"
+                f" them only, but got {'none' if train is None else 'both'}."
+            )
+        return train
+
+    @field_validator("validation")
+    @classmethod
+    def _goes_with_train(cls, validation: str | None, info: ValidationInfo) -> str | None:
+        if validation is not None and info.data.get("source") is not None:
+            raise ValueError(
+                f"goes with `data.train`, but got {validation!r}; the built-in source"
+                f" {info.data['source']!r} is split by itself."
+            )
+        return validation
+
+
+class Space(Section):
+    """What may be sampled; a key left out has the default of the backbone."""
+
+    depth: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = Field(
+        None, description="How many blocks of the backbone run."
+    )
+    insertion: Insertion | None = Field(
+        None,
+        description="Which blocks carry adapters: a list of patterns, or windows, or free.",
+    )
+    roles: Names | None = Field(None, description="Sub-modules that may be adapted.")
+    kinds: Names | None = Field(None, description="Adapter kinds.")
+    rank: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = Field(
+        None, description="Low-rank sizes and inner widths."
+    )
+    granularity: GranularityName | None = Field(
+        None,
+        description="How far a role's rank may differ between blocks: global, group, layer.",
+    )
+    alpha: PositiveFloat = Field(16.0, description="Adapters are scaled by alpha and rank.")
+    scaling: ScalingName | None = Field(
+        None, description="The rule of that scale: alpha/rank or alpha/sqrt(rank)."
+    )
+    experts: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = Field(
+        None, description="Numbers of sparse experts in an adapter; 1 is a plain adapter."
+    )
+    top_k: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = Field(
+        None, description="How many experts serve a token."
+    )
+    router: Names | None = Field(
+        None, description="Experts are chosen for each token, or for a whole sequence."
+    )
+    token_keep: Annotated[tuple[Share, ...], Field(min_length=1)] | None = Field(
+        None, description="Shares of the tokens that run through a frozen block; 1 is all."
+    )
+    skip_layers: Names | None = Field(
+        None, description="Patterns: which blocks tokens may pass by."
+    )
+    exits: Names | None = Field(
+        None, description="Patterns of early exits: none, middle, thirds, every."
+    )
+    pooling: Names | None = Field(None, description="How a sequence becomes one vector.")
+    learning_rate: LearningRate | None = Field(
+        None, description="Of the adapters: one value, or a range."
+    )
+    head_learning_rate: PositiveFloat = Field(
+        1e-2, description="Of pooling and head, in all structures."
+    )
+
+
+class Budget(Section):
+    """What the study may spend."""
+
+    trials: Positive = Field(24, description="Trials that are trained, baselines included.")
+    epochs: Positive = Field(4, description="Epochs of a trial that is not pruned.")
+    minutes: PositiveFloat | None = Field(
+        None, description="No trial begins after so many minutes of one run of the command."
+    )
+
+
+class Training(Section):
+    """What all trials have in common."""
+
+    batch_size: Positive = Field(32, description="Rows of a training step.")
+    exit_tolerance: Annotated[float, Field(ge=0)] = Field(
+        0.005,
+        description="How much worse in the first objective early exits may make a structure.",
+    )
