@@ -32,8 +32,11 @@ format: $(VENV)/installed-dev
 schema: $(VENV)/installed
 	$(BIN)/python -m search.study_file > studies/study.schema.json
 
-# Time, memory and longest silence of the quickstart, in a folder of its own.
+# Sparse experts, skipped tokens, and time, memory and longest silence of the quickstart. The
+# machine should be idle.
 bench: $(VENV)/installed
+	$(BIN)/python -m tests.benchmarks.experts
+	$(BIN)/python -m tests.benchmarks.token_keep
 	$(BIN)/python -m tests.benchmarks.quickstart
 
 clean:

@@ -61,10 +61,17 @@ def main() -> None:
 @_STUDY
 @click.option("--trials", type=click.IntRange(min=1), help="Overrides budget.trials.")
 @click.option("--workers", type=click.IntRange(min=1), help="Overrides workers.")
+@click.option(
+    "--dry-run", is_flag=True, help="Only say what would be searched, and what it would take."
+)
 @_SET
 @_command
 def search_command(
-    study_file: Path, trials: int | None, workers: int | None, overrides: Sequence[str]
+    study_file: Path,
+    trials: int | None,
+    workers: int | None,
+    dry_run: bool,
+    overrides: Sequence[str],
 ) -> int:
     """Run a study, or go on with it."""
     numbers = {"budget.trials": trials, "workers": workers}
@@ -75,6 +82,11 @@ def search_command(
     progress = Progress(study.budget.trials)
     try:
         progress.stage("loading the libraries")
+        if dry_run:
+            from search.dry_run import dry_run as run_dry
+
+            run_dry(study, study_file, progress.stage, click.echo)
+            return OK
         from search.run import search as run_search
 
         return run_search(study, study_file, progress, click.echo)

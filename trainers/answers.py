@@ -1,9 +1,9 @@
 """What a bundle answers for a chunk of rows: the columns that prediction adds, for each task.
 
-Shapes: `B` batch, `N` tokens, `C` outputs.
+Shapes: `B` batch, `N` tokens, `C` outputs, `V` vocabulary.
 """
 
-import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,40 +12,54 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainers.bundle import LoadedBundle
-from trainers.data import Table, encode, sorted_batches, unlabelled
+from trainers.bundle import BundleConfig, LoadedBundle
+from trainers.data import Batch, Table, encode, sorted_batches, unlabelled
 from trainers.early_exit import EarlyExit
-from trainers.entities import OUTSIDE
 from trainers.model import AdaptedModel, deploy
 from trainers.tasks import IGNORED, next_token_sums
 
 BATCH_SIZE = 64
+MAX_LOGITS = 2**26
+"""How many logits of a language model are held at once: 256 MiB."""
 
-Columns = dict[str, Any]
+Columns = dict[str, list[Any]]
 """Name of an added column -> its values, one a row."""
+Inputs = Mapping[str, Sequence[Any]]
+"""For each input of the task its values, one a row."""
 
 
-def answers_for(bundle: LoadedBundle, inputs: Mapping[str, Sequence[Any]]) -> Columns:
+def answers_for(bundle: LoadedBundle, inputs: Inputs) -> Columns:
     """Return the columns that prediction adds to these rows.
 
-    class: prediction and probability_<label>; classes: the same, the labels of a row joined by the
-    study's separator; number: prediction; tags: prediction, a JSON list with one tag a word; none:
-    n_tokens, log_likelihood (nats) and perplexity. With early exits also exit_depth: how many
-    blocks ran.
+    - class: prediction, and probability_<label> for each label;
+    - classes: the same, prediction being the labels whose probability is above one half, joined by
+      the study's separator;
+    - number: prediction, in the units of the study's data;
+    - tags: prediction, the list of tags of the words; None for a word that was not read, as its row
+      was cut before it or the tokenizer makes nothing of it;
+    - none: n_tokens, log_likelihood (the sum, in nats, over all tokens but the first, which follows
+      none) and perplexity (its mean's exponential; NaN where there is a single token).
+
+    With early exits also exit_depth: how many blocks ran.
 
     Args:
         bundle: a trained structure.
-        inputs: for each input of its task the values.
+        inputs: what the rows hold.
     """
-    task = bundle.config.what
-    table = encode(unlabelled(task, inputs), task, bundle.backbone, bundle.config.max_length)
-    model = deploy(bundle.model, bundle.backbone)
-    if task.labels == "tags":
-        return _tags(bundle, model, table, inputs["words"])
-    if task.labels == "none":
-        return _likelihoods(model, table)
-    logits, depths = _row_answers(bundle, model, table)
-    return {**_named(bundle, logits), **({} if depths is None else {"exit_depth": depths})}
+    config = bundle.config
+    table = encode(unlabelled(config.what, inputs), config.what, bundle.backbone, config.max_length)
+    run = _runner(bundle, deploy(bundle.model, bundle.backbone))
+    answer = _ANSWERS[config.what.labels]
+    columns: Columns = {name: [None] * len(table) for name in added_columns(bundle)}
+    with torch.inference_mode():
+        for rows in sorted_batches(table.lengths, _batch_size(bundle, table)):
+            batch = table.collate(rows)
+            logits, exits = run(batch)
+            own = {name: [values[row] for row in rows] for name, values in inputs.items()}
+            for name, values in (answer(config, own, batch, logits) | exits).items():
+                for row, value in zip(rows, values, strict=True):
+                    columns[name][row] = value
+    return columns
 
 
 def added_columns(bundle: LoadedBundle) -> list[str]:
@@ -56,95 +70,96 @@ def added_columns(bundle: LoadedBundle) -> list[str]:
     names = ["prediction"]
     if task.labels in ("class", "classes"):
         names += [f"probability_{label}" for label in bundle.config.labels]
-    return [*names, *(["exit_depth"] if _leaves_early(bundle) else [])]
+    return [*names, *(["exit_depth"] if bundle.config.exit_threshold is not None else [])]
 
 
-def _leaves_early(bundle: LoadedBundle) -> bool:
-    return bool(bundle.config.spec.exits) and bundle.config.exit_threshold is not None
+def _batch_size(bundle: LoadedBundle, table: Table) -> int:
+    """Return how many rows run together: fewer where their answers would fill the memory."""
+    if bundle.config.what.head != "lm":
+        return BATCH_SIZE
+    a_row = int(table.lengths.max(initial=1)) * bundle.model.n_outputs
+    return max(1, min(BATCH_SIZE, MAX_LOGITS // a_row))
 
 
-def _each_batch(
-    table: Table, act: Callable[[NDArray[numpy.int64], dict[str, Tensor], Tensor], None]
-) -> None:
-    with torch.inference_mode():
-        for rows in sorted_batches(table.lengths, BATCH_SIZE):
-            batch = table.collate(rows)
-            act(rows, batch.inputs, batch.labels)
+def _runner(bundle: LoadedBundle, model: AdaptedModel) -> Callable[[Batch], tuple[Tensor, Columns]]:
+    """Return what gives the logits of a batch, and the column of its exits if there are any."""
+    config = bundle.config
+    if config.exit_threshold is None:
+        return lambda batch: (model(**batch.inputs), {})
+    early = EarlyExit(model, config.exit_threshold, multi_label=config.what.multi_label)
+    depths = torch.tensor([*config.spec.exits, config.spec.depth])
+
+    def run(batch: Batch) -> tuple[Tensor, Columns]:
+        logits, exits = early(**batch.inputs)
+        return logits, {"exit_depth": depths[exits].tolist()}
+
+    return run
 
 
-def _row_answers(
-    bundle: LoadedBundle, model: AdaptedModel, table: Table
-) -> tuple[NDArray[numpy.float64], list[int] | None]:
-    """Return logits (rows, C) and, with early exits, how many blocks ran for each row."""
-    logits = numpy.zeros((len(table), model.n_outputs))
-    depths = numpy.full(len(table), model.spec.depth)
-    behind = numpy.array([*model.spec.exits, model.spec.depth])
-    early = None
-    if _leaves_early(bundle):
-        threshold = bundle.config.exit_threshold
-        assert threshold is not None
-        early = EarlyExit(model, threshold, multi_label=bundle.config.what.multi_label)
-
-    def act(rows: NDArray[numpy.int64], inputs: dict[str, Tensor], _labels: Tensor) -> None:
-        if early is None:
-            logits[rows] = model(**inputs).double().numpy()
-        else:
-            own, taken = early(**inputs)
-            logits[rows], depths[rows] = own.double().numpy(), behind[taken.numpy()]
-
-    _each_batch(table, act)
-    return logits, None if early is None else depths.tolist()
+def _label(config: BundleConfig, own: Inputs, batch: Batch, logits: Tensor) -> Columns:
+    shares = logits.double().softmax(-1)  # (B, C)
+    best = [config.labels[place] for place in shares.argmax(-1).tolist()]
+    return {"prediction": best, **_probabilities(config, shares)}
 
 
-def _named(bundle: LoadedBundle, logits: NDArray[numpy.float64]) -> Columns:
-    task, labels, scale = bundle.config.what, bundle.config.labels, bundle.config.scale
-    if task.labels == "number":
-        assert scale is not None
-        return {"prediction": (logits[:, 0] * scale.std + scale.mean).round(6)}
-    answers = torch.from_numpy(logits)
-    if task.multi_label:
-        shares = answers.sigmoid().numpy()
-        separator = bundle.config.columns.label_separator or ""
-        held = [separator.join(labels[i] for i in numpy.flatnonzero(row >= 0.5)) for row in shares]
-        columns: Columns = {"prediction": held}
-    else:
-        shares = answers.softmax(-1).numpy()
-        columns = {"prediction": [labels[i] for i in shares.argmax(1)]}
-    return columns | {
-        f"probability_{label}": shares[:, i].round(6) for i, label in enumerate(labels)
-    }
+def _labels(config: BundleConfig, own: Inputs, batch: Batch, logits: Tensor) -> Columns:
+    separator = config.columns.label_separator
+    assert separator is not None
+    held = [
+        separator.join(label for label, holds in zip(config.labels, row, strict=True) if holds)
+        for row in (logits > 0).tolist()
+    ]
+    return {"prediction": held, **_probabilities(config, logits.double().sigmoid())}
 
 
-def _tags(
-    bundle: LoadedBundle, model: AdaptedModel, table: Table, words: Sequence[Sequence[str]]
-) -> Columns:
-    labels = bundle.config.labels
-    tags: list[list[str]] = [[] for _ in words]
-
-    def act(rows: NDArray[numpy.int64], inputs: dict[str, Tensor], scored: Tensor) -> None:
-        best = model(**inputs).argmax(-1)
-        for row, own, kept in zip(rows, best, scored != IGNORED, strict=True):
-            tags[row] = [labels[tag] for tag in own[kept].tolist()]
-
-    _each_batch(table, act)
-    # Words behind the greatest length were not read.
-    whole = [own + [OUTSIDE] * (len(row) - len(own)) for own, row in zip(tags, words, strict=True)]
-    return {"prediction": [json.dumps(row, ensure_ascii=False) for row in whole]}
+def _probabilities(config: BundleConfig, shares: Tensor) -> Columns:
+    rounded: NDArray[numpy.float64] = shares.numpy().round(6)
+    return {f"probability_{label}": rounded[:, i].tolist() for i, label in enumerate(config.labels)}
 
 
-def _likelihoods(model: AdaptedModel, table: Table) -> Columns:
-    likelihood = numpy.zeros(len(table))
+def _number(config: BundleConfig, own: Inputs, batch: Batch, logits: Tensor) -> Columns:
+    assert config.scale is not None
+    numbers = logits.squeeze(-1).double() * config.scale.std + config.scale.mean  # (B,)
+    return {"prediction": [_seven_digits(number) for number in numbers.tolist()]}
 
-    def act(rows: NDArray[numpy.int64], inputs: dict[str, Tensor], labels: Tensor) -> None:
-        logits = model(**inputs)
-        for place, row in enumerate(rows):
-            total, _ = next_token_sums(logits[place : place + 1], labels[place : place + 1])
-            likelihood[row] = -float(total)
 
-    _each_batch(table, act)
-    n_guessed = numpy.maximum(table.lengths - 1, 1)
+def _tags(config: BundleConfig, own: Inputs, batch: Batch, logits: Tensor) -> Columns:
+    answers = []
+    for words, numbers, best in zip(own["words"], batch.labels, logits.argmax(-1), strict=True):
+        tags: list[str | None] = [None] * len(words)
+        first_pieces = numbers != IGNORED
+        own_tags = best[first_pieces].tolist()
+        for word, tag in zip(numbers[first_pieces].tolist(), own_tags, strict=True):
+            tags[word] = config.labels[tag]
+        answers.append(tags)
+    return {"prediction": answers}
+
+
+def _likelihoods(config: BundleConfig, own: Inputs, batch: Batch, logits: Tensor) -> Columns:
+    lengths = (batch.labels != IGNORED).sum(1).tolist()
+    # Row by row, as each has a sum of its own.
+    rows = zip(logits.unsqueeze(1), batch.labels.unsqueeze(1), strict=True)
+    sums = [-next_token_sums(row, labels)[0].item() for row, labels in rows]
     return {
-        "n_tokens": table.lengths,
-        "log_likelihood": likelihood.round(6),
-        "perplexity": numpy.exp(-likelihood / n_guessed).round(6),
+        "n_tokens": lengths,
+        "log_likelihood": [_seven_digits(total) for total in sums],
+        "perplexity": [
+            _seven_digits(math.exp(-total / (n - 1))) if n > 1 else math.nan
+            for total, n in zip(sums, lengths, strict=True)
+        ],
     }
+
+
+def _seven_digits(number: float) -> float:
+    # What is beyond them is no part of a number that was reckoned in float32.
+    return float(f"{number:.7g}")
+
+
+_ANSWERS: Mapping[str, Callable[[BundleConfig, Inputs, Batch, Tensor], Columns]] = {
+    "class": _label,
+    "classes": _labels,
+    "number": _number,
+    "tags": _tags,
+    "none": _likelihoods,
+}
+"""By the kind of a task's labels: (config, the batch's own inputs, batch, logits) -> columns."""

@@ -8,7 +8,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,73 +16,25 @@ import yaml
 from torch import Tensor
 
 from space.errors import UserError
-from space.spec import AdapterSpec
 from trainers.backbone import Backbone, load_backbone
+from trainers.bundle_config import BundleConfig, config_of
 from trainers.calibration import ways
-from trainers.data import Columns, TargetScale
 from trainers.model import AdaptedModel, build
-from trainers.tasks import TASKS, Task, task_of
+from trainers.tasks import Task
 from trainers.weights import FILE_NAME, read_tensors, write_tensors
 
-FORMAT = 2
+__all__ = [
+    "BundleConfig",
+    "LoadedBundle",
+    "check_free",
+    "load",
+    "n_outputs",
+    "read_config",
+    "write_bundle",
+]
+
 CONFIG, METRICS, CARD, SUMS = "config.yaml", "metrics.json", "README.md", "SHA256SUMS"
 _FILES = (CONFIG, FILE_NAME, METRICS, CARD)
-_KEYS = {
-    "format": int,
-    "task": str,
-    "backbone": dict,
-    "labels": list,
-    "columns": dict,
-    "max_length": int,
-    "spec": dict,
-    "provenance": dict,
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class BundleConfig:
-    """What a bundle's config.yaml holds."""
-
-    task: str
-    backbone: str
-    """As the study file named it: a bundled name, a folder, or a model id."""
-    backbone_fingerprint: str
-    labels: tuple[str, ...]
-    """None where the task has no named ones."""
-    columns: Columns
-    """What the columns of the study's data are called."""
-    scale: TargetScale | None
-    """Of the numbers, where they are what was learned."""
-    max_length: int
-    spec: AdapterSpec
-    exit_threshold: float | None
-    """How sure an early exit has to be; None where the structure has none."""
-    provenance: Mapping[str, Any]
-    """Study, trial, seed, versions, data fingerprint: how it came to be."""
-
-    @property
-    def what(self) -> Task:
-        """The task, as the columns make it."""
-        return task_of(
-            self.task,
-            label_separator=self.columns.label_separator,
-            text_pair=self.columns.text_pair,
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return {
-            "format": FORMAT,
-            "task": self.task,
-            "backbone": {"name": self.backbone, "fingerprint": self.backbone_fingerprint},
-            "labels": list(self.labels),
-            "columns": asdict(self.columns),
-            "scale": None if self.scale is None else asdict(self.scale),
-            "max_length": self.max_length,
-            "spec": self.spec.to_dict(),
-            "exit_threshold": self.exit_threshold,
-            "provenance": dict(self.provenance),
-        }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,10 +50,17 @@ def write_bundle(
     folder: Path,
     config: BundleConfig,
     state: Mapping[str, Tensor],
-    metrics: Mapping[str, float],
+    metrics: Mapping[str, Any],
     card: str,
 ) -> None:
     """Write a bundle: whole, or not at all.
+
+    Args:
+        folder: new, or empty.
+        config: goes into config.yaml.
+        state: what was trained.
+        metrics: plain data: values by name, and the curve of the early exits where there are any.
+        card: the text of README.md.
 
     Raises:
         UserError: the folder exists and is not empty, or cannot be written.
@@ -187,43 +146,7 @@ def read_config(folder: Path) -> BundleConfig:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not YAML ({error}).") from error
-    if not isinstance(raw, dict) or not isinstance(raw.get("format"), int):
-        raise UserError(f"{path}: not the config of a bundle (it has no `format`).")
-    if raw["format"] != FORMAT:
-        raise UserError(
-            f"{path}: has the format {raw['format']}, but this version of paradapt reads"
-            f" {FORMAT}; install the version that wrote it."
-        )
-    for key, kind in _KEYS.items():
-        if not isinstance(raw.get(key), kind):
-            raise UserError(f"{path}: `{key}` is missing or no {kind.__name__}.")
-    return _config_of(raw, path)
-
-
-def _config_of(raw: dict[str, Any], path: Path) -> BundleConfig:
-    try:
-        spec = AdapterSpec.from_dict(raw["spec"])
-        name, fingerprint = raw["backbone"]["name"], raw["backbone"]["fingerprint"]
-        columns = Columns(**raw["columns"])
-        scale = None if raw.get("scale") is None else TargetScale(**raw["scale"])
-        threshold = raw.get("exit_threshold")
-        threshold = None if threshold is None else float(threshold)
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: {error}") from error
-    if raw["task"] not in TASKS:
-        raise UserError(f"{path}: the task {raw['task']!r} is unknown; it is one of {[*TASKS]}.")
-    return BundleConfig(
-        task=raw["task"],
-        backbone=str(name),
-        backbone_fingerprint=str(fingerprint),
-        labels=tuple(str(label) for label in raw["labels"]),
-        columns=columns,
-        scale=scale,
-        max_length=raw["max_length"],
-        spec=spec,
-        exit_threshold=threshold,
-        provenance=raw["provenance"],
-    )
+    return config_of(raw, path)
 
 
 def _check_sums(folder: Path) -> None:

@@ -22,8 +22,8 @@ from trainers.expert_ways import WAYS, Weights
 
 N_TOKENS = 2048
 """Tokens of a batch that the ways are timed on."""
-_TURNS = 7
-_WARM_UP = 2
+_TURNS = 5
+_WARM_UP = 1
 _TIE = 1.05  # an earlier way of the table is taken unless another is faster by more than this
 
 Size = tuple[int, int, int, int, int]

@@ -1,7 +1,8 @@
 """Entities of tagged words: spans by the BIO scheme, and how well they are found.
 
-`B-x` begins an entity of type x and `I-x` goes on with it; an `I-x` behind another type begins one
-too. A tag without such a prefix is a type of its own, and a run of it is one entity; `O` is none.
+`B-x` begins an entity of type x and `I-x` goes on with it; an `I-x` behind anything else begins
+one too. `B` and `I` alone are of a type without a name. Any other tag, such as `NOUN`, makes one
+entity of each word, as conlleval's raw tags do; `O` is none.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,23 +16,25 @@ Entity = tuple[str, int, int]
 def entities(tags: Sequence[str]) -> set[Entity]:
     """Return the entities of one sentence."""
     found: set[Entity] = set()
-    start, kind = 0, OUTSIDE
+    start, open_kind = 0, None
     for place, tag in enumerate([*tags, OUTSIDE]):
-        begins, own = _parsed(tag)
-        if kind not in (OUTSIDE, own) or (kind != OUTSIDE and begins):
-            found.add((kind, start, place))
-            kind = OUTSIDE
-        if kind == OUTSIDE and own != OUTSIDE:
-            start, kind = place, own
+        begins, kind = _parsed(tag)
+        if open_kind is not None and (begins or kind != open_kind):
+            found.add((open_kind, start, place))
+            open_kind = None
+        if open_kind is None:
+            start, open_kind = place, kind
     return found
 
 
-def _parsed(tag: str) -> tuple[bool, str]:
-    """Return (whether the tag always begins an entity, its type)."""
-    prefix, dash, kind = tag.partition("-")
-    if dash and kind and prefix in ("B", "I"):
+def _parsed(tag: str) -> tuple[bool, str | None]:
+    """Return whether the tag always begins an entity, and its type; None where it is in none."""
+    if tag == OUTSIDE:
+        return False, None
+    prefix, _, kind = tag.partition("-")
+    if prefix in ("B", "I"):
         return prefix == "B", kind
-    return False, tag
+    return True, tag
 
 
 class EntityCounts:
@@ -49,12 +52,9 @@ class EntityCounts:
             self.n_wanted += len(right)
 
     def compute(self) -> dict[str, float]:
-        """Return precision, recall and F1 over all entities; 0 where there are none."""
-        precision = self.n_right / max(self.n_found, 1)
-        recall = self.n_right / max(self.n_wanted, 1)
-        both = self.n_found + self.n_wanted
+        """Return F1, precision and recall over all entities; 0 where there are none."""
         return {
-            "entity_f1": 2 * self.n_right / max(both, 1),
-            "entity_precision": precision,
-            "entity_recall": recall,
+            "entity_f1": 2 * self.n_right / max(self.n_found + self.n_wanted, 1),
+            "entity_precision": self.n_right / max(self.n_found, 1),
+            "entity_recall": self.n_right / max(self.n_wanted, 1),
         }

@@ -91,7 +91,8 @@ def fit(
     """Train adapters and heads of `model` in place.
 
     AdamW, a linear warm-up over a tenth of the steps and then a linear decay to zero. With early
-    exits the loss is the mean over all heads; metrics are those of the last one.
+    exits the loss is the mean over all heads; metrics are those of the last one. A structure with
+    nothing to train (a language model as it is) is validated once.
 
     Args:
         model: changed.
@@ -122,13 +123,17 @@ def fit(
         gradient_clip_val=MAX_GRADIENT_NORM,
         use_distributed_sampler=False,
     )
+    trained = len(model.trained_parameters()) > 0
     reset_peak_memory()
     started = time.perf_counter()
     try:
         with warnings.catch_warnings():
             # The backbone is, on purpose.
             warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
-            trainer.fit(module, datamodule=data)
+            if trained:
+                trainer.fit(module, datamodule=data)
+            else:
+                trainer.validate(module, datamodule=data, verbose=False)
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise TrialError(f"no memory left ({error})") from error
     except RuntimeError as error:
@@ -141,7 +146,7 @@ def fit(
     return FitResult(
         metrics=final,
         history=tuple(module.history),
-        stopped=len(module.history) < epochs,
+        stopped=trained and len(module.history) < epochs,
         routing=tuple(model.routing()),
         exits=module.exit_answers(),
     )
@@ -168,33 +173,33 @@ class _FitModule(LightningModule):
         self._meter = new_meter()
         self._report = report
         self._tick = tick
-        self._steps = 0
+        self._steps = self._n_steps = 0
         self._losses: list[Tensor] = []
         self._answers: list[tuple[list[Tensor], Tensor]] = []
-        self._epoch_started = 0.0
+        self._epoch_started = time.perf_counter()
 
     def configure_optimizers(self) -> Any:
-        groups = _groups(self.model.head_parameters(), self.learning.head_learning_rate)
-        if self.learning.learning_rate is not None:
-            groups += _groups(self.model.adapter_parameters(), self.learning.learning_rate)
+        model, learning = self.model, self.learning
+        biases = {id(p) for name, p in model.named_parameters() if name.endswith("bias")}
+        groups = _groups(model.head_parameters(), learning.head_learning_rate, biases)
+        if learning.learning_rate is not None:
+            groups += _groups(model.adapter_parameters(), learning.learning_rate, biases)
         optimizer = torch.optim.AdamW(groups, fused=True)
-        n_steps = self._n_steps
+        n_steps = self._n_steps = int(self.trainer.estimated_stepping_batches)
         schedule = LambdaLR(optimizer, lambda step: _warm_up_and_decay(step, n_steps))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
-    @property
-    def _n_steps(self) -> int:
-        return int(self.trainer.estimated_stepping_batches)
-
     def on_train_epoch_start(self) -> None:
         self._losses = []
         self._epoch_started = time.perf_counter()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        self.model.warm_up(self._steps / _n_warm_up(self._n_steps))
+        n_warm_up = _n_warm_up(self._n_steps)
+        if self._steps < n_warm_up:
+            self.model.warm_up((self._steps + 1) / n_warm_up)
         answers = self.model.forward_exits(**batch.inputs)
         losses = [self.task.loss(answer, batch.labels) for answer in answers]
         loss = torch.stack(losses).mean()
@@ -224,7 +229,8 @@ class _FitModule(LightningModule):
         metrics = self._meter.compute()
         # A last step that breaks the weights shows here only.
         self._check_finite("the validation loss", metrics["validation_loss"])
-        metrics["train_loss"] = torch.stack(self._losses).mean().item()
+        if self._losses:
+            metrics["train_loss"] = torch.stack(self._losses).mean().item()
         metrics["epoch_s"] = time.perf_counter() - self._epoch_started
         epoch = EpochReport(
             epoch=self.current_epoch + 1, time_ms=time.time_ns() // 10**6, metrics=metrics
@@ -251,13 +257,21 @@ class _FitModule(LightningModule):
             )
 
 
-def _groups(parameters: Sequence[nn.Parameter], rate: float) -> list[dict[str, Any]]:
-    """Return parameter groups: vectors, which are biases and scales, do not decay towards zero."""
-    vectors = [p for p in parameters if p.dim() < 2]
-    matrices = [p for p in parameters if p.dim() >= 2]
+def _groups(
+    parameters: Sequence[nn.Parameter], rate: float, biases: set[int]
+) -> list[dict[str, Any]]:
+    """Return parameter groups: matrices decay towards zero; biases and scales do not.
+
+    Args:
+        parameters: that have this rate.
+        rate: learning rate.
+        biases: ids of those parameters that are biases; of sparse experts they are matrices too.
+    """
+    kept = [p for p in parameters if p.dim() < 2 or id(p) in biases]
+    decaying = [p for p in parameters if p.dim() >= 2 and id(p) not in biases]
     return [
         {"params": own, "lr": rate, "weight_decay": decay}
-        for own, decay in ((matrices, WEIGHT_DECAY), (vectors, 0.0))
+        for own, decay in ((decaying, WEIGHT_DECAY), (kept, 0.0))
         if own
     ]
 

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.classification import (
@@ -15,6 +16,7 @@ from torchmetrics.classification import (
     MulticlassF1Score,
     MultilabelExactMatch,
     MultilabelF1Score,
+    MultilabelStatScores,
 )
 from torchmetrics.regression import MeanSquaredError, PearsonCorrCoef, SpearmanCorrCoef
 
@@ -91,31 +93,42 @@ class ClassMeter:
 
     def compute(self) -> dict[str, float]:
         """Return the metrics of all batches."""
-        return {**_numbers(self._scores.compute()), "validation_loss": self._loss.compute()}
+        return {**_shares(self._scores.compute()), "validation_loss": self._loss.compute()}
 
 
 class ClassesMeter:
-    """Micro and macro F1, the share of rows with all labels right, and the loss."""
+    """Micro and macro F1 (over the labels that occur in truth or answer), the share of rows with
+    all labels right, and the loss. A label is answered where its probability is above one half.
+    """
 
     def __init__(self, task: Task, n_labels: int) -> None:
         self._loss = _LossMean(task)
         self._scores = MetricCollection(
             {
                 "micro_f1": MultilabelF1Score(n_labels, average="micro"),
-                "macro_f1": MultilabelF1Score(n_labels, average="macro"),
                 "subset_accuracy": MultilabelExactMatch(n_labels),
             }
         )
+        self._counts = MultilabelStatScores(n_labels, average="none")
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Take logits and labels (B, C)."""
         logits, labels = logits.float().cpu(), labels.cpu()
         self._loss.update(logits, labels)
-        self._scores.update(logits.sigmoid(), labels.int())
+        answered = (logits > 0).int()
+        self._scores.update(answered, labels.int())
+        self._counts.update(answered, labels.int())
 
     def compute(self) -> dict[str, float]:
         """Return the metrics of all batches."""
-        return {**_numbers(self._scores.compute()), "validation_loss": self._loss.compute()}
+        right, added, _, missed, _ = self._counts.compute().double().unbind(-1)
+        all_counts = 2 * right + added + missed
+        each_f1 = (2 * right / all_counts)[all_counts > 0]
+        return {
+            **_shares(self._scores.compute()),
+            "macro_f1": float(each_f1.mean()) if len(each_f1) else 0.0,
+            "validation_loss": self._loss.compute(),
+        }
 
 
 class NumberMeter:
@@ -133,22 +146,25 @@ class NumberMeter:
                     "rmse": MeanSquaredError(squared=False),
                 }
             )
+        self._scores.set_dtype(torch.float64)
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Take logits (B, 1) and standardised numbers (B,)."""
         logits, labels = logits.float().cpu(), labels.float().cpu()
         self._loss.update(logits, labels)
-        self._scores.update(logits.squeeze(-1), labels)
+        self._scores.update(logits.squeeze(-1).double(), labels.double())
 
     def compute(self) -> dict[str, float]:
         """Return the metrics; a correlation with a constant is none, 0."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a variance is close to zero
-            found = _numbers(self._scores.compute())
-        found = {name: value if math.isfinite(value) else 0.0 for name, value in found.items()}
-        loss = self._loss.compute()
-        rmse = found["rmse"] * self._scale.std if math.isfinite(loss) else loss
-        return {**found, "rmse": rmse, "validation_loss": loss}
+            found = {name: float(value) for name, value in self._scores.compute().items()}
+        correlations = {name: found[name] for name in ("pearson", "spearman")}
+        return {
+            **{name: r if math.isfinite(r) else 0.0 for name, r in correlations.items()},
+            "rmse": found["rmse"] * self._scale.std,
+            "validation_loss": self._loss.compute(),
+        }
 
 
 class TagsMeter:
@@ -184,6 +200,10 @@ class TagsMeter:
         }
 
 
+_GREATEST = 700.0
+"""A loss whose perplexity is still a number of 64 bits."""
+
+
 class NextTokenMeter:
     """Perplexity, the share of next tokens that are guessed, and the loss."""
 
@@ -196,18 +216,18 @@ class NextTokenMeter:
         total, n_tokens = next_token_sums(logits, labels)
         self._total += float(total)
         self._n += int(n_tokens)
-        self._n_right += int((logits[:, :-1].argmax(-1) == labels[:, 1:]).sum())
+        self._n_right += int((logits.argmax(-1)[:, :-1] == labels[:, 1:]).sum())
 
     def compute(self) -> dict[str, float]:
         """Return the metrics of all batches."""
         loss = self._total / max(self._n, 1)
         return {
-            "perplexity": math.exp(min(loss, 700.0)) if math.isfinite(loss) else loss,
+            "perplexity": math.exp(min(loss, _GREATEST)) if math.isfinite(loss) else loss,
             "token_accuracy": self._n_right / max(self._n, 1),
             "validation_loss": loss,
         }
 
 
-def _numbers(found: dict[str, Tensor]) -> dict[str, float]:
+def _shares(found: dict[str, Tensor]) -> dict[str, float]:
     # torchmetrics counts in float32: what is beyond its seven digits is no part of the value.
     return {name: round(float(value), 7) for name, value in found.items()}

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
 IGNORED = -100
 """The label of a token that is not scored: padding, special tokens, later pieces of a word."""
 
-_LM_CHUNK_TOKENS = 2048
+_LM_CHUNK_TOKENS = 1024
 
 
 def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -28,30 +29,39 @@ def number_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def tags_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean cross-entropy over scored tokens: logits (B, N, C), labels (B, N)."""
-    return functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
+    """Return the mean cross-entropy over scored tokens: logits (B, N, C), labels (B, N).
+
+    Zero where no token of a batch is scored.
+    """
+    total = functional.cross_entropy(
+        logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+    return total / (labels != IGNORED).sum().clamp(min=1)
 
 
 def next_token_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean cross-entropy of each next token: logits (B, N, V), labels (B, N)."""
+    """Return the mean cross-entropy of each next token: logits (B, N, V), labels (B, N).
+
+    Zero where no token of a batch follows another.
+    """
     total, n_tokens = next_token_sums(logits, labels)
-    return total / n_tokens
+    return total / n_tokens.clamp(min=1)
 
 
 def next_token_sums(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the summed cross-entropy of the next tokens, and how many there are.
 
-    In chunks, so that no second table of the size of the logits is made.
+    In chunks, so that no second table of the size of the logits is made for the softmax. It is the
+    labels that are shifted, as the logits without their last token would be a copy of them.
     """
-    targets = labels[:, 1:].flatten()
-    answers = logits[:, :-1].flatten(0, 1)
-    total = answers.new_zeros(())
-    for start in range(0, len(targets), _LM_CHUNK_TOKENS):
-        part = slice(start, start + _LM_CHUNK_TOKENS)
+    targets = functional.pad(labels[:, 1:], (0, 1), value=IGNORED).flatten()  # (B * N,)
+    total = logits.new_zeros((), dtype=torch.float32)
+    chunks = logits.flatten(0, 1).split(_LM_CHUNK_TOKENS)  # type: ignore[no-untyped-call]
+    for answers, wanted in zip(chunks, targets.split(_LM_CHUNK_TOKENS), strict=True):  # type: ignore[no-untyped-call]
         total = total + functional.cross_entropy(
-            answers[part].float(), targets[part], ignore_index=IGNORED, reduction="sum"
+            answers.float(), wanted, ignore_index=IGNORED, reduction="sum"
         )
-    return total, (targets != IGNORED).sum().clamp(min=1)
+    return total, (targets != IGNORED).sum()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy
 import pandas
-from numpy.typing import NDArray
 
 from space.errors import UserError
 from trainers.data.fingerprint import fingerprint
@@ -199,9 +198,12 @@ def _split(
 
 
 def unlabelled(task: Task, inputs: Mapping[str, Sequence[Any]]) -> Split:
-    """Return rows without labels as a split, for prediction."""
+    """Return rows without labels as a split, for prediction.
+
+    In place of its tag each word has its number in the row, so that tokens tell whose they are.
+    """
     n_rows = len(next(iter(inputs.values())))
-    labels: NDArray[numpy.int64] | list[NDArray[numpy.int64]] = numpy.zeros(n_rows, numpy.int64)
+    labels: Any = numpy.zeros(n_rows, numpy.int64)
     if task.labels == "tags":
-        labels = [numpy.zeros(len(words), numpy.int64) for words in inputs["words"]]
+        labels = [numpy.arange(len(words), dtype=numpy.int64) for words in inputs["words"]]
     return Split(inputs=inputs, labels=labels)
