@@ -18,7 +18,8 @@ from torchmetrics.classification import (
     MultilabelF1Score,
     MultilabelStatScores,
 )
-from torchmetrics.regression import MeanSquaredError, PearsonCorrCoef, SpearmanCorrCoef
+from torchmetrics.functional.regression import pearson_corrcoef
+from torchmetrics.regression import MeanSquaredError, PearsonCorrCoef
 
 from trainers.data.scale import TargetScale
 from trainers.entities import EntityCounts
@@ -137,34 +138,45 @@ class NumberMeter:
     def __init__(self, task: Task, scale: TargetScale) -> None:
         self._loss = _LossMean(task)
         self._scale = scale
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that ranks need all rows in memory: two numbers each
-            self._scores = MetricCollection(
-                {
-                    "pearson": PearsonCorrCoef(),
-                    "spearman": SpearmanCorrCoef(),
-                    "rmse": MeanSquaredError(squared=False),
-                }
-            )
+        self._scores = MetricCollection(
+            {"pearson": PearsonCorrCoef(), "rmse": MeanSquaredError(squared=False)}
+        )
         self._scores.set_dtype(torch.float64)
+        self._answers: list[Tensor] = []
+        self._labels: list[Tensor] = []
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Take logits (B, 1) and standardised numbers (B,)."""
         logits, labels = logits.float().cpu(), labels.float().cpu()
         self._loss.update(logits, labels)
-        self._scores.update(logits.squeeze(-1).double(), labels.double())
+        answers, labels = logits.squeeze(-1).double(), labels.double()
+        self._scores.update(answers, labels)
+        self._answers.append(answers)
+        self._labels.append(labels)
 
     def compute(self) -> dict[str, float]:
         """Return the metrics; a correlation with a constant is none, 0."""
+        ranks = [_ranks(torch.cat(parts)) for parts in (self._answers, self._labels)]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a variance is close to zero
-            found = {name: float(value) for name, value in self._scores.compute().items()}
-        correlations = {name: found[name] for name in ("pearson", "spearman")}
+            found = self._scores.compute()
+            correlations = {"pearson": found["pearson"], "spearman": pearson_corrcoef(*ranks)}
         return {
-            **{name: r if math.isfinite(r) else 0.0 for name, r in correlations.items()},
-            "rmse": found["rmse"] * self._scale.std,
+            **{name: float(r) if r.isfinite() else 0.0 for name, r in correlations.items()},
+            "rmse": float(found["rmse"]) * self._scale.std,
             "validation_loss": self._loss.compute(),
         }
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """Return the rank of each value from 1, that of equal ones being their mean.
+
+    The Spearman correlation of torchmetrics 1.9 adds ranks as 32-bit integers, which run over
+    where tens of thousands of rows are equal.
+    """
+    _, groups, sizes = torch.unique(values, return_inverse=True, return_counts=True)
+    means: Tensor = sizes.cumsum(0).double() - (sizes - 1) / 2
+    return means[groups]
 
 
 class TagsMeter:

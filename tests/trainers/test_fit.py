@@ -13,14 +13,16 @@ from space.spec import AdapterSpec
 from tests.trainers.tiny import FILLERS, WORDS, everywhere, structure
 from trainers import fit as fit_module
 from trainers.backbone import fingerprint
-from trainers.data import Split, TextDataModule, tokenize
+from trainers.data import Split, StudyDataModule, encode
 from trainers.fit import _warm_up_and_decay, fit
 from trainers.model import build
+from trainers.tasks import TASKS
 
 N_ROWS = 96
 BATCH_SIZE = 16
 STEPS_AN_EPOCH = N_ROWS // BATCH_SIZE
 LEARNING = Learning(learning_rate=0.01, head_learning_rate=0.02)
+TASK = TASKS["text-classification"]
 
 
 def separable(n_rows, seed):
@@ -34,16 +36,16 @@ def separable(n_rows, seed):
         generator.shuffle(words)
         texts.append(" ".join(words))
         labels.append(label)
-    return Split(texts=tuple(texts), labels=numpy.array(labels, dtype=numpy.int64))
+    return Split(inputs={"text": tuple(texts)}, labels=numpy.array(labels, dtype=numpy.int64))
 
 
 def data_of(backbone, n_rows):
-    return TextDataModule(
-        train=tokenize(separable(n_rows, 0), backbone.tokenizer, 16),
-        validation=tokenize(separable(64, 1), backbone.tokenizer, 16),
+    return StudyDataModule(
+        train=encode(separable(n_rows, 0), TASK, backbone, 16),
+        validation=encode(separable(64, 1), TASK, backbone, 16),
         batch_size=BATCH_SIZE,
+        validation_factor=4,
         seed=0,
-        pad_id=backbone.pad_id,
     )
 
 
@@ -66,7 +68,8 @@ def train(backbone, data, spec=None, **changes):
     model = build(backbone, spec, 2, seed=0)
     options = {"epochs": 3, "report": go_on, "tick": ignore, **changes}
     learning = options.pop("learning", LEARNING)
-    return model, fit(model, data, learning, **options)
+    labels = ("fruit", "tool")
+    return model, fit(model, data, TASK, learning, labels=labels, scale=None, **options)
 
 
 def without_times(metrics):
@@ -93,7 +96,7 @@ def test_a_head_alone_trains_without_a_learning_rate_of_adapters(tiny_bert, data
     )
     losses = [epoch.metrics["train_loss"] for epoch in result.history]
     assert losses[-1] < losses[0]
-    assert model.pooling.query.abs().max() > 0
+    assert model.head.pooling.query.abs().max() > 0
 
 
 @pytest.mark.parametrize("kind", ["bottleneck", "parallel"])
@@ -151,7 +154,7 @@ def test_metrics_are_those_of_the_model_that_is_returned(tiny_bert, data):
     right = n_rows = 0
     with torch.no_grad():
         for batch in data.val_dataloader():
-            predicted = model(batch.input_ids, batch.attention_mask).argmax(-1)
+            predicted = model(**batch.inputs).argmax(-1)
             right += (predicted == batch.labels).sum().item()
             n_rows += len(batch.labels)
     assert result.metrics["accuracy"] == pytest.approx(right / n_rows)
@@ -235,17 +238,20 @@ def test_a_loss_that_is_not_finite_fails_the_trial(tiny_bert, data, rate):
         train(tiny_bert, data, learning=wild)
 
 
-def test_weights_that_break_in_the_last_step_fail_the_trial(tiny_bert, data, monkeypatch):
-    seen = []
+class BrokenMeter:
+    """What weights give that broke in the last step."""
 
-    def broken(logits, labels):
-        seen.append(len(seen))
+    def update(self, logits, labels):
+        pass
+
+    def compute(self):
         return {"accuracy": 0.5, "macro_f1": 0.3, "validation_loss": float("nan")}
 
-    monkeypatch.setattr(fit_module, "classification_metrics", broken)
-    with pytest.raises(TrialError, match="validation loss became nan"):
+
+def test_weights_that_break_in_the_last_step_fail_the_trial(tiny_bert, data, monkeypatch):
+    monkeypatch.setattr(fit_module, "meter_of", lambda *_: BrokenMeter())
+    with pytest.raises(TrialError, match="validation loss became nan at step 6"):
         train(tiny_bert, data, epochs=1)
-    assert seen == [0]
 
 
 @pytest.mark.parametrize(
