@@ -188,7 +188,7 @@ def _trial(context: StudyContext, specs: Sequence[AdapterSpec]) -> str:
             "One trial, of median training cost",
             _wrapped("structure", spec.describe()),
             f"  {budget.epochs} epochs of {n_steps} steps of {batch_size} rows,"
-            f" {context.tokens.mean:.1f} tokens a row; {gflops:,.0f} GFLOPs of training",
+            f" {context.tokens.mean:.1f} tokens a row; {gflops:,.4g} GFLOPs of training",
             f"  about {in_words(trial_s)} here ({step_s * 1e3:.0f} ms a step, timed now),"
             f" {memory_mib:,.0f} MiB of memory",
             f"  all {budget.trials} trials: about {in_words(budget.trials * trial_s)}, less what"

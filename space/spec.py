@@ -186,11 +186,11 @@ _ADAPTER_OPTIONS: dict[str, tuple[type, ...]] = {
 def _gathered(parts: list[tuple[int, dict[str, Any], int]]) -> list[dict[str, Any]]:
     """Gather alike (order, fields, layer) into one entry with its layers, in canonical order."""
 
-    def alike(part: tuple[int, dict[str, Any], int]) -> tuple[int, str]:
-        return (part[0], json.dumps(part[1], sort_keys=True))
+    def alike(part: tuple[int, dict[str, Any], int]) -> tuple[int, int, str]:
+        order, fields, _ = part
+        return (order, fields.get("rank", 0), json.dumps(fields, sort_keys=True))
 
-    groups = [list(group) for _, group in groupby(sorted(parts, key=alike), alike)]
-    groups.sort(key=lambda group: (group[0][0], min(layer for *_, layer in group)))
+    groups = (list(group) for _, group in groupby(sorted(parts, key=alike), alike))
     return [group[0][1] | {"layers": sorted(layer for *_, layer in group)} for group in groups]
 
 

@@ -179,12 +179,7 @@ class _FitModule(LightningModule):
         self._epoch_started = time.perf_counter()
 
     def configure_optimizers(self) -> Any:
-        model, learning = self.model, self.learning
-        biases = {id(p) for name, p in model.named_parameters() if name.endswith("bias")}
-        groups = _groups(model.head_parameters(), learning.head_learning_rate, biases)
-        if learning.learning_rate is not None:
-            groups += _groups(model.adapter_parameters(), learning.learning_rate, biases)
-        optimizer = torch.optim.AdamW(groups, fused=True)
+        optimizer = torch.optim.AdamW(parameter_groups(self.model, self.learning), fused=True)
         n_steps = self._n_steps = int(self.trainer.estimated_stepping_batches)
         schedule = LambdaLR(optimizer, lambda step: _warm_up_and_decay(step, n_steps))
         return {
@@ -257,23 +252,22 @@ class _FitModule(LightningModule):
             )
 
 
-def _groups(
-    parameters: Sequence[nn.Parameter], rate: float, biases: set[int]
-) -> list[dict[str, Any]]:
-    """Return parameter groups: matrices decay towards zero; biases and scales do not.
+def parameter_groups(model: AdaptedModel, learning: Learning) -> list[dict[str, Any]]:
+    """Return what is trained, by rate and decay: matrices decay to zero; biases and scales do not.
 
-    Args:
-        parameters: that have this rate.
-        rate: learning rate.
-        biases: ids of those parameters that are biases; of sparse experts they are matrices too.
+    Vectors are biases and scales; of sparse experts the biases are matrices, a row each.
     """
-    kept = [p for p in parameters if p.dim() < 2 or id(p) in biases]
-    decaying = [p for p in parameters if p.dim() >= 2 and id(p) not in biases]
-    return [
-        {"params": own, "lr": rate, "weight_decay": decay}
-        for own, decay in ((decaying, WEIGHT_DECAY), (kept, 0.0))
-        if own
-    ]
+    biases = {id(p) for name, p in model.named_parameters() if name.endswith("bias")}
+    rated = [(model.head_parameters(), learning.head_learning_rate)]
+    if learning.learning_rate is not None:
+        rated.append((model.adapter_parameters(), learning.learning_rate))
+    groups = []
+    for parameters, rate in rated:
+        decaying = [p for p in parameters if p.dim() > 1 and id(p) not in biases]
+        others = [p for p in parameters if p.dim() <= 1 or id(p) in biases]
+        groups.append({"params": decaying, "lr": rate, "weight_decay": WEIGHT_DECAY})
+        groups.append({"params": others, "lr": rate, "weight_decay": 0.0})
+    return [group for group in groups if group["params"]]
 
 
 def _n_warm_up(n_steps: int) -> int:
