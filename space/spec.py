@@ -74,9 +74,14 @@ class AdapterSpec:
                     f"An exit stands behind 1 to {self.depth - 1} blocks where {self.depth} run,"
                     f" but got {exit_depth}."
                 )
-        _check_distinct([(a.layer, a.role) for a in self.adapters], "adapters at one role")
-        _check_distinct([skip.layer for skip in self.skips], "values of token_keep at one layer")
-        _check_distinct(list(self.exits), "exits at one depth")
+        _check_distinct(
+            "One adapter serves a role of a block",
+            [f"layer {a.layer} has two at {a.role!r}" for a in self.adapters],
+        )
+        _check_distinct(
+            "A block has one token_keep", [f"layer {s.layer} has two" for s in self.skips]
+        )
+        _check_distinct("A depth has one exit", [f"depth {e} has two" for e in self.exits])
         object.__setattr__(self, "adapters", tuple(sorted(self.adapters, key=_order)))
         object.__setattr__(self, "skips", tuple(sorted(self.skips, key=lambda s: s.layer)))
         object.__setattr__(self, "exits", tuple(sorted(self.exits)))
@@ -229,10 +234,10 @@ def _layers_in_words(layers: tuple[int, ...]) -> str:
     return f"layers {','.join(map(str, layers))}"
 
 
-def _check_distinct(places: list[Any], what: str) -> None:
+def _check_distinct(rule: str, places: list[str]) -> None:
     for place in places:
         if places.count(place) > 1:
-            raise ValueError(f"There is one of a kind at each place, but {place} has two {what}.")
+            raise ValueError(f"{rule}, but {place}.")
 
 
 def _is(value: object, kind: type | tuple[type, ...]) -> bool:
