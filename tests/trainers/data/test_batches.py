@@ -4,14 +4,23 @@ import numpy
 import pytest
 import torch
 
-from trainers.data import LikeLengthBatches, Split, TokenTable, collate, sorted_batches, tokenize
+from trainers.data import LikeLengthBatches, Split, TokenTable, sorted_batches, tokenize
+from trainers.tasks import IGNORED, TASKS
 
 
-def table_of(lengths):
+def table_of(lengths, pad_id=0, **changes):
     lengths = numpy.asarray(lengths)
     offsets = numpy.concatenate([[0], numpy.cumsum(lengths)])
     ids = numpy.arange(1, offsets[-1] + 1, dtype="int32")
-    return TokenTable(ids=ids, offsets=offsets, labels=numpy.arange(len(lengths)))
+    fields = {
+        "ids": ids,
+        "type_ids": None,
+        "offsets": offsets,
+        "labels": numpy.arange(len(lengths)),
+        "per_token": False,
+        "pad_id": pad_id,
+    }
+    return TokenTable(**(fields | changes))
 
 
 def padding_share(lengths, batches):
@@ -25,25 +34,40 @@ def lengths():
 
 
 def test_collate_pads_to_the_longest_row_of_the_batch():
-    batch = collate(table_of([3, 1, 2, 9]), [2, 0], pad_id=99)
-    assert batch.input_ids.tolist() == [[5, 6, 99], [1, 2, 3]]
-    assert batch.attention_mask.tolist() == [[1, 1, 0], [1, 1, 1]]
+    batch = table_of([3, 1, 2, 9], pad_id=99).collate([2, 0])
+    assert batch.inputs["input_ids"].tolist() == [[5, 6, 99], [1, 2, 3]]
+    assert batch.inputs["attention_mask"].tolist() == [[1, 1, 0], [1, 1, 1]]
     assert batch.labels.tolist() == [2, 0]
-    assert {tensor.dtype for tensor in batch} == {torch.int64}
+    assert {tensor.dtype for tensor in batch.inputs.values()} == {torch.int64}
 
 
 def test_collate_reaches_the_last_row():
-    batch = collate(table_of([4, 1]), [0, 1], pad_id=0)
-    assert batch.input_ids.tolist() == [[1, 2, 3, 4], [5, 0, 0, 0]]
+    batch = table_of([4, 1]).collate([0, 1])
+    assert batch.inputs["input_ids"].tolist() == [[1, 2, 3, 4], [5, 0, 0, 0]]
+
+
+def test_labels_of_tokens_are_padded_with_what_is_not_scored():
+    table = table_of([1, 3], labels=numpy.array([7, 8, IGNORED, 9]), per_token=True)
+    assert table.collate([0, 1]).labels.tolist() == [[7, IGNORED, IGNORED], [8, IGNORED, 9]]
+
+
+def test_second_texts_are_told_apart():
+    table = table_of([2, 3], type_ids=numpy.array([0, 1, 0, 1, 1], dtype="int32"))
+    assert table.collate([0, 1]).inputs["token_type_ids"].tolist() == [[0, 1, 0], [0, 1, 1]]
+
+
+def test_a_batch_moves_whole():
+    batch = table_of([2, 3]).collate([0, 1]).to(torch.device("meta"))
+    assert {tensor.device.type for tensor in (*batch.inputs.values(), batch.labels)} == {"meta"}
 
 
 def test_collate_equals_the_tokenizers_own_padding(tokenizer):
     texts = ("a cat", "the quick brown fox jumps", "one more")
-    table = tokenize(Split(texts=texts, labels=numpy.zeros(3, dtype="int64")), tokenizer, 16)
-    batch = collate(table, range(3), tokenizer.pad_token_id)
+    split = Split(inputs={"text": texts}, labels=numpy.zeros(3, dtype="int64"))
+    batch = tokenize(split, TASKS["text-classification"], tokenizer, 16).collate(range(3))
     wanted = tokenizer(list(texts), padding=True, return_tensors="pt")
-    assert torch.equal(batch.input_ids, wanted["input_ids"])
-    assert torch.equal(batch.attention_mask, wanted["attention_mask"])
+    assert torch.equal(batch.inputs["input_ids"], wanted["input_ids"])
+    assert torch.equal(batch.inputs["attention_mask"], wanted["attention_mask"])
 
 
 @pytest.mark.parametrize("n_rows", [1, 31, 32, 33, 1600, 1601, 10_007])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from trainers.data import Batch, TextDataModule, TokenTable
+from trainers.data import Batch, StudyDataModule, TokenTable
 
 # Lightning 2.6.6 uses a class of torch's that torch 2.13 has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec:FutureWarning")
@@ -41,13 +41,20 @@ def table(n_rows):
     lengths = numpy.random.default_rng(0).integers(1, 30, n_rows)
     offsets = numpy.concatenate([[0], numpy.cumsum(lengths)])
     return TokenTable(
-        ids=numpy.ones(offsets[-1], dtype="int32"), offsets=offsets, labels=numpy.arange(n_rows)
+        ids=numpy.ones(offsets[-1], dtype="int32"),
+        type_ids=None,
+        offsets=offsets,
+        labels=numpy.arange(n_rows),
+        per_token=False,
+        pad_id=0,
     )
 
 
 def seen_in_training(seed):
     module = Recorder()
-    data = TextDataModule(train=table(100), validation=table(50), batch_size=8, seed=seed, pad_id=0)
+    data = StudyDataModule(
+        train=table(100), validation=table(50), batch_size=8, validation_factor=4, seed=seed
+    )
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     trainer = Trainer(
         max_epochs=3,

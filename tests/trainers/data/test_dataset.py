@@ -6,7 +6,8 @@ import pandas
 import pytest
 
 from space.errors import UserError
-from trainers.data import dataset, load_text_data
+from trainers.data import Columns, load_data, sources
+from trainers.tasks import TASKS, task_of
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 shared_data = pytest.mark.skipif(
@@ -19,13 +20,17 @@ def load(**changes):
         "source": None,
         "train": None,
         "validation": None,
-        "text": "text",
-        "label": "label",
+        "columns": Columns(),
         "rows": None,
         "validation_share": 0.2,
         "seed": 0,
     }
-    return load_text_data(**(arguments | changes))
+    task = changes.pop("task", TASKS["text-classification"])
+    return load_data(task, **(arguments | changes))
+
+
+def texts(side):
+    return side.inputs["text"]
 
 
 def frame(n=60, labels=("a", "b", "c")):
@@ -41,11 +46,11 @@ def train(write_table):
 def test_clean_rows_give_no_notice(train):
     data = load(train=train)
     assert data.labels == ("a", "b", "c") and data.notices == ()
-    assert len(data.train.texts) == 48 and len(data.validation.texts) == 12
-    assert sorted(data.train.texts + data.validation.texts) == sorted(frame()["text"])
+    assert len(texts(data.train)) == 48 and len(texts(data.validation)) == 12
+    assert sorted(texts(data.train) + texts(data.validation)) == sorted(frame()["text"])
     for side in (data.train, data.validation):
         wanted = dict(zip(frame()["text"], frame()["label"], strict=True))
-        assert [data.labels[label] for label in side.labels] == [wanted[t] for t in side.texts]
+        assert [data.labels[label] for label in side.labels] == [wanted[t] for t in texts(side)]
         assert side.labels.dtype == "int64"
 
 
@@ -57,22 +62,22 @@ def test_the_format_makes_no_difference(write_table, train, suffix):
 
 def test_the_same_again_and_another_seed(train):
     first, again, other = (load(train=train, rows=20, seed=seed) for seed in (1, 1, 2))
-    assert first.train.texts == again.train.texts
+    assert texts(first.train) == texts(again.train)
     assert first.fingerprint == again.fingerprint
-    assert first.train.texts != other.train.texts
-    assert first.validation.texts != other.validation.texts
+    assert texts(first.train) != texts(other.train)
+    assert texts(first.validation) != texts(other.validation)
 
 
 def test_rows_samples_training_only_and_keeps_validation(train):
     whole, part = load(train=train), load(train=train, rows=20)
-    assert len(part.train.texts) == 20 and part.notices == ()
-    assert part.validation.texts == whole.validation.texts
+    assert len(texts(part.train)) == 20 and part.notices == ()
+    assert texts(part.validation) == texts(whole.validation)
     assert set(part.train.labels.tolist()) == {0, 1, 2}
 
 
 def test_more_rows_than_there_are(train):
     data = load(train=train, rows=500)
-    assert len(data.train.texts) == 48
+    assert len(texts(data.train)) == 48
     assert data.notices == ("data.rows: data.train has 48 training rows, not 500; all used.",)
 
 
@@ -87,7 +92,7 @@ def test_empty_texts_and_labels_are_dropped_and_told(write_table):
     rows.loc[7, "label"] = ""
     rows.loc[20:40, "text"] = ""
     data = load(train=write_table("t.csv", rows))
-    assert len(data.train.texts) + len(data.validation.texts) == 60 - 23
+    assert len(texts(data.train)) + len(texts(data.validation)) == 60 - 23
     (notice,) = data.notices
     assert "data.train: 23 rows of 60 without a text or without a label dropped" in notice
     assert "(row 4, 8, 21, 22, 23, 24, 25, 26, 27, 28 and 13 more)" in notice
@@ -95,7 +100,7 @@ def test_empty_texts_and_labels_are_dropped_and_told(write_table):
 
 def test_nothing_but_empty_rows(write_table):
     path = write_table("t.csv", frame().assign(text=" "))
-    with pytest.raises(UserError, match=r"data\.train: none of its 60 rows has both"):
+    with pytest.raises(UserError, match=r"data\.train: none of its 60 rows has a text and a label"):
         load(train=path)
 
 
@@ -114,7 +119,7 @@ def test_labels_that_occur_once_are_told_and_go_to_training(write_table):
     (notice,) = data.notices
     assert notice.startswith("data.train: labels that occur once")
     assert notice.endswith("stay in training: `odd` (1 row), `rare` (1 row).")
-    assert {"text 4", "text 9"} <= set(data.train.texts)
+    assert {"text 4", "text 9"} <= set(texts(data.train))
     assert data.labels == ("a", "b", "c", "odd", "rare")
 
 
@@ -127,8 +132,8 @@ def test_too_few_rows_to_split(write_table):
 def test_own_validation_file(write_table, train):
     held_out = write_table("v.jsonl", frame(n=6).assign(text=[f"other {i}" for i in range(6)]))
     data = load(train=train, validation=held_out)
-    assert len(data.train.texts) == 60 and data.notices == ()
-    assert data.validation.texts == tuple(f"other {i}" for i in range(6))
+    assert len(texts(data.train)) == 60 and data.notices == ()
+    assert texts(data.validation) == tuple(f"other {i}" for i in range(6))
 
 
 def test_validation_labels_that_training_lacks(write_table, train):
@@ -167,7 +172,7 @@ def test_unknown_source():
 
 
 def test_a_built_in_source_goes_the_same_way(monkeypatch):
-    monkeypatch.setattr(dataset, "SOURCES", {"tiny": frame})
+    monkeypatch.setattr(sources, "SOURCES", {"tiny": frame})
     data = load(source="tiny", rows=100)
     assert data.labels == ("a", "b", "c")
     assert data.notices == ("data.rows: data.source tiny has 48 training rows, not 100; all used.",)
@@ -205,7 +210,7 @@ def test_the_fingerprint_sees_every_change(write_table):
 def test_docstrings_as_a_study_reads_them():
     data = load(source="docstrings", validation_share=0.25)
     assert len(data.labels) == 10 and data.notices == ()
-    assert len(data.train.texts) == 3000 and len(data.validation.texts) == 1000
+    assert len(texts(data.train)) == 3000 and len(texts(data.validation)) == 1000
 
 
 @shared_data
@@ -213,16 +218,16 @@ def test_banking77():
     folder = SHARED / "banking77"
     data = load(train=folder / "train.csv", validation=folder / "validation.csv")
     assert len(data.labels) == 77 and "reverted_card_payment?" in data.labels
-    assert len(data.train.texts) == 8999 and len(data.validation.texts) == 1000
+    assert len(texts(data.train)) == 8999 and len(texts(data.validation)) == 1000
     assert data.notices == ()
     part = load(train=folder / "train.csv", rows=500, validation_share=0.1)
-    assert len(part.train.texts) == 500 and len(set(part.train.labels.tolist())) == 77
+    assert len(texts(part.train)) == 500 and len(set(part.train.labels.tolist())) == 77
 
 
 @shared_data
 def test_sms_spam():
     data = load(train=SHARED / "sms_spam" / "train.csv", validation_share=0.1)
     assert data.labels == ("ham", "spam")
-    assert len(data.train.texts) == 4013 and len(data.validation.texts) == 446
+    assert len(texts(data.train)) == 4013 and len(texts(data.validation)) == 446
     (notice,) = data.notices  # Its source repeats some messages.
     assert "with a text that stands in training too" in notice
