@@ -7,7 +7,7 @@ import pytest
 
 from space.errors import UserError
 from trainers.data import Columns, load_data, sources
-from trainers.tasks import TASKS, task_of
+from trainers.tasks import TASKS
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 shared_data = pytest.mark.skipif(
