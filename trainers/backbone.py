@@ -115,7 +115,7 @@ def load_backbone(
         family=family,
         shape=measure_shape(name, model, family, n_patches),
         fingerprint=fingerprint(model, family.unused),
-        max_tokens=_max_tokens(config, family),
+        max_tokens=_max_tokens(config, family, model),
     )
 
 
@@ -142,11 +142,11 @@ def _reads_images(config: Any) -> bool:
     return family.modality == "image" if family else not hasattr(config, "vocab_size")
 
 
-def _max_tokens(config: Any, family: Family) -> int:
+def _max_tokens(config: Any, family: Family, model: Any) -> int:
     if family.model_type in _WITHOUT_LIMIT:
         return _NO_LIMIT
     known = [getattr(config, name) for name in _POSITIONS if getattr(config, name, None)]
-    before_first = int(config.pad_token_id) + 1 if family.positions_after_padding else 0
+    before_first = model.embeddings.padding_idx + 1 if family.positions_after_padding else 0
     return int(known[0]) - before_first if known else _NO_LIMIT
 
 

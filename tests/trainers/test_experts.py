@@ -174,7 +174,7 @@ def test_statistics_are_of_real_tokens_and_none_is_dropped():
     assert module.counts.sum() == 2 * 2 * MASK.sum()
     found = module.routing()
     assert found["load"] == pytest.approx((counts / counts.sum()).tolist())
-    assert found["entropy"] == pytest.approx(float(entropy), rel=1e-5)
+    assert found["entropy"] == pytest.approx(entropy.item(), rel=1e-5)
     module.reset_routing()
     assert module.routing() == {"load": [0.0] * 4, "entropy": 0.0}
 
