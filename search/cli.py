@@ -165,7 +165,12 @@ def predict_command(bundle: Path, source: Path, target: Path, text: str | None) 
     loaded = load(bundle)
     with tqdm(unit=" rows", disable=not sys.stderr.isatty()) as bar:
         n_rows = predict_file(
-            loaded, source, target, text=text, told=lambda n_done: _move(bar, n_done)
+            loaded,
+            source,
+            target,
+            text=text,
+            told=lambda n_done: _move(bar, n_done),
+            noticed=lambda notice: bar.write(f"note: {notice}", sys.stderr),
         )
     click.echo(f"{n_rows} rows are in {target}.")
 

@@ -32,6 +32,8 @@ N_STEPS = 4
 """Training steps that are timed."""
 _SHOWN = ("inference_gflops", "training_gflops", "trainable_params", "adapter_mib")
 _WIDTH = 96
+_WRITTEN_OUT = 10**9
+"""Smaller counts are shown with all their digits."""
 
 
 def dry_run(
@@ -61,7 +63,7 @@ def dry_run(
     for notice in context.data.notices:
         say(f"note: {notice}")
     say("\n\n".join(parts))
-    say("\nNothing was written. Without --dry-run the study begins.")
+    say("\nNo study was begun. Without --dry-run it is.")
 
 
 def _backbone(context: StudyContext) -> str:
@@ -145,16 +147,23 @@ def _space(context: StudyContext, specs: Sequence[AdapterSpec]) -> str:
             (name, *(f"{formatted(name, v)}{s}" for v, s in zip(ends, shares, strict=True)))
         )
     order = sorted(range(len(specs)), key=lambda i: costs[i]["inference_gflops"])
+    exits = ["  (early exits not taken: how often they are shows after training)"]
     return "\n".join(
         [
-            f"Space: {n_structures(context.space):.3g} structures, and a learning rate for each",
+            f"Space: {_in_digits(n_structures(context.space))} different structures, and a learning"
+            " rate for each",
             f"Cost of {N_SAMPLES} drawn at random (in brackets: of the frozen backbone's"
             f" {formatted('inference_gflops', frozen)} GFLOPs)",
             table(("", "least", "median", "most"), rows, 0),
+            *(exits if any(spec.exits for spec in specs) else []),
             _wrapped("cheapest", specs[order[0]].describe()),
             _wrapped("dearest", specs[order[-1]].describe()),
         ]
     )
+
+
+def _in_digits(n: int) -> str:
+    return f"{n:,}" if n < _WRITTEN_OUT else f"{n:.3g}"
 
 
 def _whole(context: StudyContext) -> AdapterSpec:
@@ -187,8 +196,8 @@ def _trial(context: StudyContext, specs: Sequence[AdapterSpec]) -> str:
         [
             "One trial, of median training cost",
             _wrapped("structure", spec.describe()),
-            f"  {budget.epochs} epochs of {n_steps} steps of {batch_size} rows,"
-            f" {context.tokens.mean:.1f} tokens a row; {gflops:,.4g} GFLOPs of training",
+            f"  {budget.epochs} epoch{'s' * (budget.epochs > 1)} of {n_steps} steps of {batch_size}"
+            f" rows, {context.tokens.mean:.1f} tokens a row; {gflops:,.4g} GFLOPs of training",
             f"  about {in_words(trial_s)} here ({step_s * 1e3:.0f} ms a step, timed now),"
             f" {memory_mib:,.0f} MiB of memory",
             f"  all {budget.trials} trials: about {in_words(budget.trials * trial_s)}, less what"

@@ -23,9 +23,8 @@ def leave_early(context: StudyContext, trial: optuna.Trial, result: FitResult) -
     """
     if result.exits is None:
         return None
-    name = context.study.objective_names[0]
     task, data = context.task, context.data
-    metric = name if name in task.metrics else task.metrics[0]
+    metric = exit_metric(context)
     spec_gflops = context.cost.gflops_behind(_spec_of(trial))
     curve = exit_curve(
         result.exits.logits,
@@ -40,6 +39,12 @@ def leave_early(context: StudyContext, trial: optuna.Trial, result: FitResult) -
     trial.set_user_attr(EXIT_CURVE, [point.to_dict() for point in curve])
     trial.set_user_attr(EXIT_THRESHOLD, chosen.threshold)
     return chosen
+
+
+def exit_metric(context: StudyContext) -> str:
+    """Return the metric that thresholds are chosen by: the first objective, if it tells quality."""
+    name, metrics = context.study.objective_names[0], context.task.metrics
+    return name if name in metrics else metrics[0]
 
 
 def _spec_of(trial: optuna.Trial) -> AdapterSpec:

@@ -6,10 +6,10 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
+from search.card import model_card
 from search.context import StudyContext, environment, prepare
-from search.exits import EXIT_CURVE, EXIT_THRESHOLD
+from search.exits import EXIT_CURVE, EXIT_THRESHOLD, exit_metric
 from search.front import structure
-from search.objectives import METRICS, formatted
 from search.selection import select
 from search.store import CONTRACT, check_contract, load_study, redacted
 from search.study_file import StudySpec
@@ -86,7 +86,9 @@ def export(
     n_tokens = round(context.tokens.mean)
     measured = measure_gflops(deploy(model, context.backbone), context.backbone, n_tokens)
     metrics = {**trial.user_attrs["metrics"], "measured_gflops_at_mean_length": measured}
-    card = _card(config, trial, metrics, n_tokens)
+    if EXIT_CURVE in trial.user_attrs:
+        metrics[EXIT_CURVE] = trial.user_attrs[EXIT_CURVE]
+    card = model_card(config, trial, metrics, n_tokens, exit_metric(context))
     write_bundle(folder, config, state, metrics, card)
 
 
@@ -105,94 +107,3 @@ def _provenance(
         "environment": environment(),
         "study_file": redacted(context.study).to_yaml(),
     }
-
-
-def _card(
-    config: BundleConfig, trial: FrozenTrial, metrics: dict[str, float], n_tokens: int
-) -> str:
-    rows = "\n".join(
-        f"| {METRICS[name].title} | {formatted(name, value)} |"
-        for name, value in metrics.items()
-        if name in METRICS
-    )
-    measured = metrics["measured_gflops_at_mean_length"]
-    exits = ", no row leaving early" if config.spec.exits else ""
-    return f"""# {config.provenance["study"]}, trial {trial.number}
-
-A trained adapter structure for {config.task}, found by Paradapt.
-
-- Structure: {config.spec.describe()}
-- Backbone: {config.backbone} (frozen; fingerprint {config.backbone_fingerprint[:16]})
-{_facts(config)}
-
-| on validation data | |
-|---|---|
-{rows}
-
-One sample of {n_tokens} tokens (the mean length) was counted on the live model at
-{measured:.4g} GFLOPs in the deployed form{exits}. Scores are of the validation rows that the search
-itself looked at, so they are somewhat too good; no test data were used.
-
-{_experts(trial)}{_exit_curve(config, trial)}## Use
-
-    paradapt predict . --input rows.csv --output predictions.csv
-
-or in Python: `trainers.bundle.load(folder)` and `trainers.predict.predict(bundle, texts)`.
-The files are checked against SHA256SUMS, and the backbone against its fingerprint.
-"""
-
-
-def _facts(config: BundleConfig) -> str:
-    facts = []
-    if config.labels:
-        facts.append(f"- Labels: {', '.join(config.labels)}")
-    if config.columns.label_separator is not None:
-        facts.append("- A row may have several of them; a probability of one half decides.")
-    if "image" not in config.what.inputs:
-        facts.append(f"- Texts are cut at {config.max_length} tokens.")
-    if config.exit_threshold is not None:
-        facts.append(f"- A row leaves early where a head is {config.exit_threshold:.3f} sure.")
-    return "\n".join(facts)
-
-
-def _experts(trial: FrozenTrial) -> str:
-    """Return how the experts were loaded on validation, where there are any."""
-    routing = trial.user_attrs.get("routing")
-    if not routing:
-        return ""
-    rows = "\n".join(
-        f"| {adapter['layer']} | {adapter['role']} | "
-        + " ".join(f"{share:.0%}" for share in adapter["load"])
-        + f" | {adapter['entropy']:.2f} |"
-        for adapter in routing
-    )
-    return f"""## Experts
-
-| layer | role | share of the choices, each expert | entropy of the router (nats) |
-|---|---|---|---|
-{rows}
-
-"""
-
-
-def _exit_curve(config: BundleConfig, trial: FrozenTrial) -> str:
-    """Return what other thresholds of the early exits gave on validation."""
-    curve = trial.user_attrs.get(EXIT_CURVE)
-    if not curve:
-        return ""
-    rows = "\n".join(
-        f"| {'never' if point['threshold'] > 1 else format(point['threshold'], '.3f')}"
-        f" | {point['value']:.4f} | {point['mean_gflops']:.4g} | "
-        + " ".join(f"{share:.0%}" for share in point["shares"])
-        + " |"
-        for point in curve
-    )
-    places = ", ".join(map(str, (*config.spec.exits, config.spec.depth)))
-    metric = config.what.metrics[0]
-    return f"""## Early exits
-
-| leaves where so sure | {metric} | mean GFLOPs | rows answered behind block {places} |
-|---|---|---|---|
-{rows}
-
-"""

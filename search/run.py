@@ -101,7 +101,7 @@ def _snapshot(
         "data_fingerprint": context.data.fingerprint,
         "n_train": len(context.train),
         "n_validation": len(context.validation),
-        "n_labels": context.n_outputs,
+        "n_outputs": context.n_outputs,
         "tokens_mean": round(context.tokens.mean, 2),
         "objectives": ", ".join(
             f"{way} {name}" for o in study.objectives for way, name in o.items()

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from search.baselines import BASELINES
-from search.objectives import METRICS, Constraint, metrics_of
+from search.objectives import Constraint
 from search.study_errors import in_words, messages_of
 from search.study_sections import Budget, Data, Space, Training
 from search.study_values import (
@@ -31,6 +31,7 @@ from search.study_values import (
     TaskName,
     TrackingUrl,
 )
+from search.task_keys import default_objectives, misplaced_keys, not_given
 from search.yaml_text import dump_yaml, parse_yaml
 from space.cost import BackboneShape, HeadShape
 from space.default_space import default_space, problems_in
@@ -38,14 +39,7 @@ from space.errors import UserError
 from space.kinds import KINDS, kinds_for
 from space.search_space import FloatRange, SearchSpace
 from trainers.data.sources import Columns
-from trainers.tasks import TASKS, Task, task_of
-
-_KEYS_OF_TASKS = {
-    "text_pair": ("text-pair-classification", "text-regression"),
-    "image": ("image-classification",),
-    "label_separator": ("text-classification",),
-}
-"""Keys of `data` that only some tasks have."""
+from trainers.tasks import Task, task_of
 
 
 class StudySpec(Section):
@@ -63,6 +57,7 @@ class StudySpec(Section):
     data: Data
     space: Space = Space()
     objectives: Objectives = Field(
+        default_factory=tuple,  # filled in before, unless the task is wrong
         description="Two or more: {maximize: accuracy}, {minimize: inference_gflops}, ...; absent:"
         " the task's first metric and inference_gflops.",
     )
@@ -90,27 +85,17 @@ class StudySpec(Section):
     @classmethod
     def _with_objectives(cls, raw: Any) -> Any:
         """Fill in the objectives, which depend on the task."""
-        if not isinstance(raw, dict) or "objectives" in raw or raw.get("task") not in TASKS:
+        if not isinstance(raw, dict) or "objectives" in raw:
             return raw
-        data = raw.get("data")
-        separator = data.get("label_separator") if isinstance(data, dict) else None
-        task = task_of(raw["task"], label_separator=separator)
-        first = METRICS[task.metrics[0]]
-        return {
-            **raw,
-            "objectives": ({first.direction: first.name}, {"minimize": "inference_gflops"}),
-        }
+        objectives = default_objectives(raw)
+        return raw if objectives is None else {**raw, "objectives": objectives}
 
     @field_validator("data")
     @classmethod
     def _fits_task(cls, data: Data, info: ValidationInfo) -> Data:
         if "task" not in info.data:
             return data
-        problems = [
-            f"`{key}` goes with {' and '.join(tasks)}, but the task is {info.data['task']}."
-            for key, tasks in _KEYS_OF_TASKS.items()
-            if getattr(data, key) is not None and info.data["task"] not in tasks
-        ]
+        problems = misplaced_keys(info.data["task"], data)
         if problems:
             raise ValueError("\n".join(problems))
         if info.data["task"] == "text-pair-classification" and data.text_pair is None:
@@ -122,19 +107,10 @@ class StudySpec(Section):
     def _given_by_task(cls, wanted: Any, info: ValidationInfo) -> Any:
         if not {"task", "data"} <= info.data.keys():
             return wanted
-        data: Data = info.data["data"]
-        task = task_of(info.data["task"], label_separator=data.label_separator)
-        given = metrics_of(task)
-        names = [
-            name
-            for entry in wanted
-            for name in (entry.values() if info.field_name == "objectives" else entry)
-        ]
-        problems = [
-            f"{name!r} is not given by the task {task.name}; it gives {', '.join(given)}."
-            for name in names
-            if name not in given
-        ]
+        task = task_of(info.data["task"], label_separator=info.data["data"].label_separator)
+        are_objectives = info.field_name == "objectives"
+        names = [name for e in wanted for name in (e.values() if are_objectives else e)]
+        problems = not_given(task, names)
         if problems:
             raise ValueError("\n".join(problems))
         return wanted

@@ -140,8 +140,7 @@ def n_kept(token_keep: float, n_tokens: int) -> int:
 
 def _check_known(what: str, name: str, known: tuple[str, ...]) -> None:
     if name not in known:
-        article = "An adapter's"
         raise ValueError(
-            f"{article} {what} is one of {', '.join(known)}, but got {name!r}."
+            f"An adapter's {what} is one of {', '.join(known)}, but got {name!r}."
             + close_matches(name, known)
         )

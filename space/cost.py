@@ -174,7 +174,8 @@ class CostModel:
         macs = self.shape.embedding_macs * self.tokens.mean
         behind = []
         for layer in range(spec.depth):
-            macs += self._layer_macs(spec, layer) + self._deployed_macs(spec, layer)
+            macs += self._layer_macs(spec, layer) + self._beside_macs(spec, layer)
+            macs += self._deployed_macs(spec, layer)
             if layer + 1 in (*spec.exits, spec.depth):
                 macs += self._head_macs(spec)
                 behind.append(2 * macs / GIGA)
@@ -194,6 +195,7 @@ class CostModel:
             self._adapter_macs(adapter, self._tokens_in(spec, adapter.layer))
             for adapter in spec.adapters
         )
+        trained += sum(self._beside_macs(spec, skip.layer) for skip in spec.skips)
         backward = sum(
             self._layer_macs(spec, layer) + self._attention_macs(self._tokens_in(spec, layer))
             for layer in range(spec.first_insertion_layer, spec.depth)
@@ -219,16 +221,20 @@ class CostModel:
         return self.tokens if skip is None else self.tokens.kept(skip.token_keep)
 
     def _layer_macs(self, spec: AdapterSpec, layer: int) -> float:
-        """Return the MACs of a frozen block, and of what stands beside it where tokens skip it."""
+        """Return the MACs of a frozen block."""
         tokens = self._tokens_in(spec, layer)
         macs = self.shape.block_macs * tokens.mean + self._attention_macs(tokens)
         for role in POSITION_ROLES:
             d_in, d_out = self.shape.widths(role) if self.shape.position_tokens else (0, 0)
             macs += self.shape.position_tokens * d_in * d_out
-        skip = spec.skip_at(layer)
-        if skip is not None:
-            macs += (1 + 2 * skip.rank) * self.shape.width * self.tokens.mean
         return macs
+
+    def _beside_macs(self, spec: AdapterSpec, layer: int) -> float:
+        """Return the MACs of router and adapter beside a block that tokens pass by."""
+        skip = spec.skip_at(layer)
+        if skip is None:
+            return 0.0
+        return (1 + 2 * skip.rank) * self.shape.width * self.tokens.mean
 
     def _attention_macs(self, tokens: TokenStats) -> float:
         # queries x keys, then weights x values

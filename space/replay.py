@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from space.adapter import Adapter
 from space.exits import EXIT_PATTERNS
 from space.insertion import PATTERNS, insertion_params
 from space.search_space import OFF, Learning, SearchSpace
@@ -35,7 +36,7 @@ def _wanted(space: SearchSpace, spec: AdapterSpec, learning: Learning) -> dict[s
         wanted[f"{role}_kind"] = adapter.kind
         wanted[space.rank_place(role, adapter.layer)] = adapter.rank
         wanted[f"{role}_experts"] = adapter.experts
-        wanted[f"{role}_top_k"] = adapter.top_k
+        wanted[f"{role}_top_k"] = _top_k(space, adapter)
         wanted[f"{role}_router"] = adapter.router
     if spec.adapters:
         wanted |= insertion_params(space.insertion, spec.depth, spec.insertion_layers)
@@ -44,6 +45,12 @@ def _wanted(space: SearchSpace, spec: AdapterSpec, learning: Learning) -> dict[s
         wanted |= {"token_keep": spec.skips[0].token_keep, "skip_rank": spec.skips[0].rank}
         wanted |= _fitting("skip_layers", space.skip_layers, PATTERNS, spec.depth, layers)
     return wanted | _fitting("exits", space.exits, EXIT_PATTERNS, spec.depth, spec.exits)
+
+
+def _top_k(space: SearchSpace, adapter: Adapter) -> int | None:
+    """Return the choice that gives this top_k: a greater one is cut to the number of experts."""
+    fitting = (k for k in space.top_k if min(k, adapter.experts) == adapter.top_k)
+    return next(fitting, None)
 
 
 def _fitting(

@@ -170,9 +170,9 @@ class SearchSpace:
 
     def _sample_learning_rate(self, trial: Suggest) -> float:
         rate = self.learning_rate
-        if isinstance(rate, float):
-            return rate
-        return trial.suggest_float("learning_rate", rate.low, rate.high, log=rate.log)
+        if isinstance(rate, FloatRange):
+            return trial.suggest_float("learning_rate", rate.low, rate.high, log=rate.log)
+        return float(rate)
 
 
 def _sample_one(trial: Suggest, name: str, choices: Sequence[Any]) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from space.errors import TrialError
@@ -109,6 +109,9 @@ def fit(
         TrialError: a loss that is not finite, or no memory left.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    trained = len(model.trained_parameters()) > 0
+    reset_peak_memory()
+    started = time.perf_counter()
 
     def new_meter() -> Meter:
         return meter_of(task, labels, scale)
@@ -123,9 +126,7 @@ def fit(
         gradient_clip_val=MAX_GRADIENT_NORM,
         use_distributed_sampler=False,
     )
-    trained = len(model.trained_parameters()) > 0
-    reset_peak_memory()
-    started = time.perf_counter()
+    model.train()  # Lightning leaves modules in the mode in which it finds them.
     try:
         with warnings.catch_warnings():
             # The backbone is, on purpose.
@@ -140,6 +141,7 @@ def fit(
         if "can't allocate memory" not in str(error):
             raise
         raise TrialError(f"no memory left ({error})") from error
+    model.eval()
     final = dict(module.history[-1].metrics)
     final["train_s"] = time.perf_counter() - started
     final["peak_memory_mib"] = peak_memory_mib()

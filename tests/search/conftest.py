@@ -36,7 +36,7 @@ def loaded(backbone):
 @pytest.fixture
 def context_of(tmp_path, backbone, loaded, monkeypatch):
     """Return a function that prepares a study of few rows and one epoch, with changes."""
-    monkeypatch.setattr("search.context.load_backbone", lambda name, folder: loaded)
+    monkeypatch.setattr("search.context.load_backbone", lambda name, folder, task: loaded)
     write_rows(tmp_path / "rows.csv", 45)
 
     def run(*overrides, **changes):

@@ -17,7 +17,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.mlflow_client import new_client
 from search.tracking import StudySnapshot
-from space.spec import POOLINGS, Adapter, AdapterSpec
+from space.adapter import Adapter
+from space.spec import POOLINGS, AdapterSpec
 
 OBJECTIVES = ("accuracy", "inference_gflops")
 DIRECTIONS = ("maximize", "minimize")

@@ -1,5 +1,6 @@
 """Every sampler on a conditional space: quiet, seeded, and the same after an interruption."""
 
+from dataclasses import replace
 from functools import cache
 
 import optuna
@@ -7,28 +8,32 @@ import pytest
 from optuna.trial import TrialState
 
 from search.samplers import SAMPLERS, make_sampler
-from space.cost import BackboneShape
+from space.cost import BackboneShape, HeadShape
+from space.default_space import default_space
 from space.roles import LINEAR_ROLES
-from space.search_space import FloatRange, SearchSpace
 
 N_TRIALS = 15
 SHAPE = BackboneShape(
     n_layers=3,
     width=8,
     attention_width=8,
-    block_macs=768,
+    kv_width=8,
+    block_macs=384,
     role_shapes=tuple((role, (8, 8)) for role in LINEAR_ROLES),
 )
-SPACE = SearchSpace(
+SPACE = replace(
+    default_space(SHAPE, HeadShape(n_outputs=2)),
     depth=(1, 2, 3),
     insertion=("all", "last"),
     roles=("query", "ffn"),
     kinds=("lora", "bottleneck"),
     rank=(2, 4, 8),
-    alpha=16.0,
-    pooling=("mean", "cls"),
-    learning_rate=FloatRange(low=1e-4, high=1e-2, log=True),
-    head_learning_rate=1e-2,
+    experts=(1, 4),
+    top_k=(1, 2),
+    router=("token", "sequence"),
+    token_keep=(1.0, 0.5),
+    skip_layers=("upper_half", "last"),
+    exits=("none", "middle"),
 )
 
 

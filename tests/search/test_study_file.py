@@ -7,20 +7,23 @@ import pytest
 import yaml
 
 from search.study_file import load_study_file, schema
-from space.cost import BackboneShape
+from space.cost import BackboneShape, HeadShape
 from space.errors import UserError
 from space.roles import LINEAR_ROLES
 from space.search_space import FloatRange
 from tests.search.valid_study import VALID
 
+ROLES_HERE = tuple(role for role in LINEAR_ROLES if role != "ffn_gate")
 STUDIES = Path(__file__).parents[2] / "studies"
 SHAPE = BackboneShape(
     n_layers=4,
     width=32,
     attention_width=32,
-    block_macs=12_288,
-    role_shapes=tuple((role, (32, 32)) for role in LINEAR_ROLES),
+    kv_width=32,
+    block_macs=6 * 32 * 32,
+    role_shapes=tuple((role, (32, 32)) for role in ROLES_HERE),
 )
+HEAD = HeadShape(n_outputs=2)
 
 
 class TestRead:
@@ -75,7 +78,7 @@ class TestRead:
         path = tmp_path / "study.yaml"
         rates = "{low: 1e-4, high: 1E-2, log: true}"
         path.write_text(yaml.safe_dump(VALID) + f"space: {{learning_rate: {rates}}}\n")
-        space = load_study_file(path).search_space(SHAPE)
+        space = load_study_file(path).search_space(SHAPE, HEAD)
         assert space.learning_rate == FloatRange(low=1e-4, high=1e-2, log=True)
 
     def test_the_resolved_file_reads_as_the_same_study(self, load, tmp_path):
@@ -105,19 +108,19 @@ class TestRead:
         assert study.name == path.stem
 
     def test_the_space_of_the_backbone_is_filled_in(self, load):
-        space = load(space={"rank": [4]}).search_space(SHAPE)
+        space = load(space={"rank": [4]}).search_space(SHAPE, HEAD)
         assert space.rank == (4,)
         assert space.depth == (2, 3, 4)
-        assert set(LINEAR_ROLES) <= set(space.roles)
+        assert set(ROLES_HERE) <= set(space.roles)
 
     def test_defaults_are_cut_to_what_the_user_chose(self, load):
-        assert load(space={"kinds": ["lora"]}).search_space(SHAPE).roles == LINEAR_ROLES
-        assert load(space={"roles": ["query"]}).search_space(SHAPE).kinds == ("lora",)
+        assert load(space={"kinds": ["lora"]}).search_space(SHAPE, HEAD).roles == ROLES_HERE
+        assert load(space={"roles": ["query"]}).search_space(SHAPE, HEAD).kinds == ("lora",)
 
     def test_a_space_that_does_not_fit_the_backbone_tells_all_problems(self, load):
         study = load(space={"depth": [3, 9], "roles": ["querry"], "pooling": ["max"]})
         with pytest.raises(UserError) as caught:
-            study.search_space(SHAPE)
+            study.search_space(SHAPE, HEAD)
         text = str(caught.value)
         assert len(caught.value.problems) == 3
         assert "space.depth: 9 is not possible; the backbone has 4 blocks" in text

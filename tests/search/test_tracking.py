@@ -15,8 +15,9 @@ from search.front import pareto_front
 from search.mlflow_client import ENVIRONMENT, artifact_folder, redacted
 from search.tracking import Projection, note
 from search.tracking_thread import TrackingThread
+from space.adapter import Adapter
 from space.errors import UserError
-from space.spec import Adapter, AdapterSpec
+from space.spec import AdapterSpec
 from tests.search.finished_study import finished_trials, snapshot_of, tracking_store, trial_of
 
 TRIALS = finished_trials(9)

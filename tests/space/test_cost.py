@@ -1,57 +1,16 @@
-"""The closed form by hand on a small shape, and what must rise with what."""
+"""The closed form by hand on a small shape."""
 
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from space.adapter import Adapter, TokenSkip
-from space.cost import BackboneShape, CostModel, HeadShape, TokenStats, adapter_params
+from space.adapter import TokenSkip
+from space.cost import TokenStats, adapter_params
 from space.kinds import KINDS
 from space.roles import ROLES
-from space.spec import POOLINGS, AdapterSpec
-
-SHAPE = BackboneShape(
-    n_layers=3,
-    width=10,
-    attention_width=8,
-    kv_width=4,
-    block_macs=1000,
-    role_shapes=(
-        ("query", (10, 8)),
-        ("key", (10, 4)),
-        ("value", (10, 4)),
-        ("attention_output", (8, 10)),
-        ("ffn_up", (10, 40)),
-        ("ffn_down", (40, 10)),
-    ),
-)
-TOKENS = TokenStats.of([5 + 5, 0, 5, 5, 5])  # mean 5, mean square 35
-POOLED = tuple(name for name in POOLINGS if name != "none")
-
-
-def cost_of(shape=SHAPE, tokens=TOKENS, way="grouped", **head):
-    head = HeadShape(n_outputs=4, **head)
-    return CostModel(shape=shape, head=head, tokens=tokens, ways=lambda *_: way)
-
-
-COST = cost_of()
-
-
-def adapter(kind, role, rank=2, layer=0, **more):
-    return Adapter(
-        layer=layer,
-        role=role,
-        kind=kind,
-        rank=rank if KINDS[kind].ranked else None,
-        alpha=4.0 if KINDS[kind].scaled else None,
-        **more,
-    )
-
-
-def spec(*adapters, depth=3, pooling="mean"):
-    return AdapterSpec(depth=depth, adapters=adapters, pooling=pooling)
+from space.spec import AdapterSpec
+from tests.space.costing import COST, adapter, cost_of, spec
+from tests.space.small import SHAPE
 
 
 @pytest.mark.parametrize(
@@ -66,6 +25,10 @@ def spec(*adapters, depth=3, pooling="mean"):
         ("parallel", "ffn", 2 * (10 + 10) + 2 + 10, 40),
         ("ia3", "key", 4, 0),
         ("ia3", "ffn_down", 40, 0),
+        ("lora", "key", 2 * (10 + 4), 28),
+        ("lora", "value", 2 * (10 + 4), 28),
+        ("lora", "ffn_down", 2 * (40 + 10), 100),
+        ("ia3", "value", 4, 0),
         ("prefix", "attention", 2 * 2 * 4, 2 * 2 * 8),
     ],
 )
@@ -105,6 +68,9 @@ def test_what_else_is_trained():
         (spec(adapter("lora", "ffn_up"), depth=1), 5560 + 40),
         (spec(adapter("bottleneck", "ffn"), depth=1), 5560 + 40 * 5 + 40),
         (spec(adapter("parallel", "attention"), depth=1), 5560 + 40 * 5 + 40),
+        (spec(adapter("ia3", "ffn_down"), depth=1), 5560 + 40),
+        (spec(adapter("prefix", "attention"), depth=1), 5560 + 32 * 5 + 40),
+        (spec(adapter("prefix", "attention", rank=7), depth=1), 5560 + 112 * 5 + 40),
     ],
 )
 def test_inference_gflops(structure, macs):
@@ -119,6 +85,11 @@ def test_inference_gflops(structure, macs):
         # Backward through the blocks from the insertion layer on, attention products twice.
         (spec(adapter("lora", "query", layer=2)), 3 * 5560 + 5560 + 560 + 3 * (36 * 5 + 40)),
         (spec(adapter("lora", "query")), 3 * 5560 + 3 * (5560 + 560) + 3 * (36 * 5 + 40)),
+        (spec(adapter("ia3", "key", layer=2)), 3 * 5560 + 5560 + 560 + 3 * 40),
+        (spec(adapter("prefix", "attention", layer=2)), 4 * 5560 + 560 + 3 * (32 * 5 + 40)),
+        (spec(adapter("parallel", "ffn", layer=2)), 4 * 5560 + 560 + 3 * (40 * 5 + 40)),
+        (spec(adapter("bottleneck", "ffn", layer=1)), 5 * 5560 + 2 * 560 + 3 * (40 * 5 + 40)),
+        (spec(pooling="attention"), 3 * 5560 + 3 * (100 + 40)),
     ],
 )
 def test_training_gflops(structure, macs):
@@ -135,64 +106,6 @@ def test_widths_and_roles():
         lacking.widths("ffn")
 
 
-RANKED = [kind for kind in KINDS.values() if kind.ranked]
-PLACES = [(kind.name, role) for kind in RANKED for role in kind.roles if role in SHAPE.roles]
-STRUCTURES = st.builds(
-    lambda place, rank, layer, pooling: spec(
-        adapter(*place, rank=rank, layer=layer), pooling=pooling
-    ),
-    st.sampled_from(PLACES),
-    st.integers(1, 64),
-    st.integers(0, 2),
-    st.sampled_from(POOLED),
-)
-
-
-@settings(deadline=None)
-@given(STRUCTURES, st.integers(1, 8))
-def test_a_greater_rank_never_costs_less(structure, more):
-    (own,) = structure.adapters
-    wider = replace(structure, adapters=(replace(own, rank=own.rank + more),))
-    assert COST.trainable_params(wider) > COST.trainable_params(structure)
-    free = own.mergeable
-    before, after = (COST.inference_gflops(s) for s in (structure, wider))
-    assert after == before if free else after > before
-    before, after = (COST.training_gflops(s) for s in (structure, wider))
-    assert after > before
-
-
-@settings(deadline=None)
-@given(STRUCTURES)
-def test_a_greater_depth_costs_more(structure):
-    deeper = replace(structure, depth=structure.depth + 1)
-    for cost in (COST.inference_gflops, COST.training_gflops):
-        assert cost(deeper) > cost(structure)
-    assert COST.trainable_params(deeper) == COST.trainable_params(structure)
-
-
-@settings(deadline=None)
-@given(STRUCTURES)
-def test_a_higher_insertion_layer_trains_for_less_and_answers_for_the_same(structure):
-    (own,) = structure.adapters
-    lower, higher = (replace(structure, adapters=(replace(own, layer=i),)) for i in (0, 2))
-    assert COST.training_gflops(higher) < COST.training_gflops(lower)
-    costs = [COST.inference_gflops(s) for s in (lower, higher)]
-    assert costs[0] == costs[1]
-
-
-@settings(deadline=None)
-@given(STRUCTURES)
-def test_training_costs_more_than_answering(structure):
-    training = COST.training_gflops(structure)
-    assert training > COST.inference_gflops(structure)
-
-
-def test_longer_texts_cost_more():
-    longer = cost_of(tokens=TokenStats.of([6]))
-    assert longer.inference_gflops(spec()) > COST.inference_gflops(spec())
-    assert longer.training_gflops(spec()) > COST.training_gflops(spec())
-
-
 def test_tokens_are_counted_by_their_lengths():
     tokens = TokenStats.of([3, 8, 3])
     assert tokens.histogram == ((3, 2), (8, 1))
@@ -200,56 +113,153 @@ def test_tokens_are_counted_by_their_lengths():
     assert tokens.kept(0.5).histogram == ((2, 2), (4, 1))
 
 
+SPARSE = [
+    # kind, role, MACs of an expert, width that the router reads, parameters of an expert, biases
+    ("lora", "query", 36, 10, 36, 0),
+    ("lora", "attention_output", 36, 8, 36, 0),
+    ("lora", "ffn_down", 100, 40, 100, 0),
+    ("bottleneck", "ffn", 40, 10, 52, 10),
+    ("parallel", "attention", 40, 10, 52, 10),
+]
+
+
+@pytest.mark.parametrize(("kind", "role", "macs", "width", "params", "biases"), SPARSE)
+@pytest.mark.parametrize(("router", "n_routed"), [("token", 5), ("sequence", 1)])
+@pytest.mark.parametrize("way", ["concatenated", "grouped", "looped"])
+@pytest.mark.parametrize("top_k", [1, 2])
+def test_experts_cost_as_they_are_computed(
+    kind, role, macs, width, params, biases, router, n_routed, way, top_k
+):
+    own = spec(adapter(kind, role, experts=4, top_k=top_k, router=router))
+    # All experts at once, and their biases as a product; or the chosen ones only.
+    served = 4 * (macs + biases) if way == "concatenated" else top_k * macs
+    expected = served * 5 + 4 * width * n_routed
+    cost = cost_of(way=way)
+    found = cost.inference_gflops(own) - cost.inference_gflops(spec())
+    assert found == pytest.approx(2 * expected / 1e9)
+    # The whole block is behind the first insertion layer.
+    backward = 3 * (5560 + 560)
+    found = cost.training_gflops(own) - cost.training_gflops(spec())
+    assert found == pytest.approx(2 * (3 * expected + backward) / 1e9)
+    assert cost.trainable_params(own) == 4 * params + 4 * width + 44
+
+
+def test_the_way_is_asked_for_with_the_sizes_of_the_experts():
+    asked = []
+    ways = lambda *sizes: asked.append(sizes) or "grouped"  # noqa: E731
+    own = [
+        adapter("lora", "ffn_up", rank=3, experts=4, top_k=2, router="token"),
+        adapter("bottleneck", "ffn", rank=5, experts=8, top_k=1, router="token"),
+        adapter("lora", "query"),
+    ]
+    replace(COST, ways=ways).inference_gflops(spec(*own))
+    assert asked == [(10, 40, 3, 4, 2), (10, 10, 5, 8, 1)]
+
+
+def skip(layer, token_keep=0.5, rank=3):
+    return TokenSkip(layer=layer, token_keep=token_keep, rank=rank)
+
+
+BESIDE = 10 + 2 * 3 * 10
+"""MACs per token of the router and the adapter beside a block."""
+
+
 @pytest.mark.parametrize(
-    ("way", "router", "macs"),
+    ("lengths", "token_keep", "mean", "square"),
     [
-        # 36 a token and expert; the router 4 x 10 a token, or once a row.
-        ("grouped", "token", 2 * 36 * 5 + 40 * 5),
-        ("looped", "sequence", 2 * 36 * 5 + 40),
-        ("concatenated", "token", 4 * 36 * 5 + 40 * 5),
+        ([5], 0.5, 3, 9),
+        ([4], 0.5, 2, 4),
+        ([5, 7], 0.5, 3.5, 12.5),
+        ([1, 9], 0.25, 2, 5),
+        ([10, 10, 20], 0.7, 28 / 3, 98),
+        ([100], 0.07, 7, 49),
     ],
 )
-def test_experts_cost_as_they_are_computed(way, router, macs):
-    own = adapter("lora", "query", experts=4, top_k=2, router=router)
-    cost = cost_of(way=way)
-    found = cost.inference_gflops(spec(own)) - cost.inference_gflops(spec())
+def test_a_block_that_tokens_pass_by_costs_what_runs(lengths, token_keep, mean, square):
+    tokens = TokenStats.of(lengths)
+    assert tokens.kept(token_keep).mean == pytest.approx(mean)
+    assert tokens.kept(token_keep).mean_square == pytest.approx(square)
+    skipping = spec(skips=(skip(0, token_keep),), depth=1)
+    macs = 1000 * mean + 16 * square + BESIDE * tokens.mean + 40
+    assert cost_of(tokens=tokens).inference_gflops(skipping) == pytest.approx(2 * macs / 1e9)
+
+
+@pytest.mark.parametrize(
+    ("own", "macs"),
+    [
+        (adapter("bottleneck", "ffn"), 40 * 3),
+        (adapter("prefix", "attention"), 32 * 3),
+        (adapter("lora", "query"), 0),
+        (adapter("lora", "query", experts=4, top_k=2, router="token"), 2 * 36 * 3 + 40 * 3),
+        (adapter("lora", "query", experts=4, top_k=2, router="sequence"), 2 * 36 * 3 + 40),
+        # In the block above all tokens run.
+        (adapter("bottleneck", "ffn", layer=1), 40 * 5),
+    ],
+)
+def test_adapters_in_such_a_block_serve_the_tokens_that_run(own, macs):
+    cost = cost_of(tokens=TokenStats.of([5]))
+    bare = spec(skips=(skip(0),))
+    adapted = replace(bare, adapters=(own,))
+    found = cost.inference_gflops(adapted) - cost.inference_gflops(bare)
+    assert found == pytest.approx(2 * macs / 1e9, abs=1e-15)
+
+
+def test_training_of_a_block_that_tokens_pass_by():
+    cost = cost_of(tokens=TokenStats.of([5]))
+    whole, part = 5000 + 16 * 25, 3000 + 16 * 9
+    # Forward through all, backward from the block that tokens pass by, what is trained thrice.
+    macs = 2 * whole + part + (part + 16 * 9) + (whole + 16 * 25) + 3 * (BESIDE * 5 + 40)
+    found = cost.training_gflops(spec(skips=(skip(1),)))
     assert found == pytest.approx(2 * macs / 1e9)
 
 
-def test_biases_of_concatenated_experts_are_a_product():
-    own = adapter("bottleneck", "ffn", experts=4, top_k=2, router="token")
-    cost = cost_of(way="concatenated")
-    found = cost.inference_gflops(spec(own)) - cost.inference_gflops(spec())
-    assert found == pytest.approx(2 * 5 * (4 * (40 + 10) + 4 * 10) / 1e9)
+@pytest.mark.parametrize(
+    ("pooling", "head"), [("mean", 40), ("cls", 40), ("attention", 40 + 2 * 10 * 5)]
+)
+@pytest.mark.parametrize("exits", [(), (1,), (2,), (1, 2)])
+def test_each_exit_costs_the_blocks_and_heads_before_it(exits, pooling, head):
+    own = spec(exits=exits, pooling=pooling)
+    behind = [2 * (depth * 5560 + (i + 1) * head) / 1e9 for i, depth in enumerate((*exits, 3))]
+    assert COST.gflops_behind(own) == pytest.approx(behind)
+    assert COST.inference_gflops(own) == COST.gflops_behind(own)[-1]
+    training = 3 * 5560 + 3 * len(behind) * head
+    assert COST.training_gflops(own) == pytest.approx(2 * training / 1e9)
 
 
-def test_a_block_that_tokens_pass_by_costs_what_runs():
-    cost = cost_of(tokens=TokenStats.of([5]))
-    skips = (TokenSkip(layer=0, token_keep=0.5, rank=3),)
-    skipping = AdapterSpec(
-        depth=1, skips=skips, adapters=(adapter("bottleneck", "ffn"),), pooling="cls"
-    )
-    # Three of five tokens; the router and the adapter beside for all of them.
-    macs = 1000 * 3 + 2 * 8 * 9 + 40 * 3 + (10 + 2 * 3 * 10) * 5 + 40
-    assert cost.inference_gflops(skipping) == pytest.approx(2 * macs / 1e9)
-    assert skipping.first_insertion_layer == 0
+def test_an_exit_costs_the_adapters_below_it_only():
+    own = [adapter("bottleneck", "ffn", layer=layer) for layer in (0, 2)]
+    bare, adapted = (COST.gflops_behind(spec(*some, exits=(1, 2))) for some in ([], own))
+    more = [2 * n * 40 * 5 / 1e9 for n in (1, 1, 2)]
+    assert [b - a for a, b in zip(bare, adapted, strict=True)] == pytest.approx(more)
 
 
-def test_each_exit_costs_the_blocks_and_heads_before_it():
-    found = COST.gflops_behind(AdapterSpec(depth=3, exits=(1, 2)))
-    assert found == pytest.approx([2 * (n * 5560 + n * 40) / 1e9 for n in (1, 2, 3)])
-    assert COST.inference_gflops(AdapterSpec(depth=3, exits=(1, 2))) == found[-1]
+@pytest.mark.parametrize(
+    ("head", "macs"),
+    [
+        # Forward; with gradients of states and weights; a frozen head has no gradient of weights.
+        ({}, (40, 3 * 40)),
+        ({"per_token": True}, (40 * 5, 3 * 40 * 5)),
+        ({"per_token": True, "trained": False}, (40 * 5, 2 * 40 * 5)),
+    ],
+    ids=["row", "token", "language"],
+)
+def test_a_head_for_every_token_is_counted_for_each(head, macs):
+    cost = cost_of(**head)
+    own = spec(adapter("lora", "query", layer=2), pooling="none" if head else "mean")
+    answering, training = macs
+    assert cost.inference_gflops(own) == pytest.approx(2 * (3 * 5560 + answering) / 1e9)
+    body = 3 * 5560 + 5560 + 560 + 3 * 36 * 5
+    assert cost.training_gflops(own) == pytest.approx(2 * (body + training) / 1e9)
+    assert cost.trainable_params(own) == 36 + (44 if head.get("trained", True) else 0)
 
 
-def test_a_head_for_every_token_is_counted_for_each():
-    cost = cost_of(per_token=True)
-    bare = spec(depth=1, pooling="none")
-    assert cost.inference_gflops(bare) == pytest.approx(2 * (5560 + 40 * 5) / 1e9)
-
-
-def test_what_stands_before_the_blocks_counts():
-    cost = cost_of(shape=replace(SHAPE, embedding_macs=7.0))
-    assert cost.inference_gflops(spec()) - COST.inference_gflops(spec()) == pytest.approx(70e-9)
+@pytest.mark.parametrize("cost_name", ["inference_gflops", "training_gflops"])
+def test_what_stands_before_the_blocks_runs_forward_once(cost_name):
+    before = cost_of(shape=replace(SHAPE, embedding_macs=7.0))
+    own = spec(adapter("lora", "query"), exits=(1,))
+    found = getattr(before, cost_name)(own) - getattr(COST, cost_name)(own)
+    assert found == pytest.approx(2 * 7 * 5 / 1e9)
+    assert before.trainable_params(own) == COST.trainable_params(own)
 
 
 def test_relative_positions_pass_queries_and_keys_too():

@@ -8,7 +8,7 @@ import pytest
 
 from space.search_space import SearchSpace
 from space.size import n_structures
-from tests.space.test_search_space import SPACE, RandomTrial
+from tests.space.small import SPACE, RandomTrial
 
 
 class Enumerate:

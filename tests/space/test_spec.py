@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from space.adapter import ROUTERS, SCALINGS, Adapter, TokenSkip, n_kept
+from space.adapter import ROUTERS, SCALINGS, Adapter, TokenSkip
 from space.kinds import KINDS
 from space.spec import POOLINGS, AdapterSpec
 
@@ -15,6 +15,12 @@ LORA = Adapter(layer=0, role="query", kind="lora", rank=8, alpha=16.0)
 BOTTLENECK = Adapter(layer=1, role="ffn", kind="bottleneck", rank=4)
 SKIP = TokenSkip(layer=1, token_keep=0.5, rank=4)
 PLACES = [(kind.name, role) for kind in KINDS.values() for role in kind.roles]
+
+
+def adapter_with(**changes):
+    return Adapter(
+        **{"layer": 0, "role": "query", "kind": "lora", "rank": 8, "alpha": 16.0} | changes
+    )
 
 
 @st.composite
@@ -94,13 +100,6 @@ def test_json_is_the_same_for_equal_structures_only(first, second):
     assert (first.to_json() == second.to_json()) == (first == second)
 
 
-def test_a_whole_alpha_is_the_same_as_a_number_with_a_point():
-    whole = Adapter(layer=0, role="query", kind="lora", rank=8, alpha=16)
-    assert whole == LORA
-    structures = [AdapterSpec(depth=1, adapters=(adapter,)) for adapter in (whole, LORA)]
-    assert structures[0].to_json() == structures[1].to_json()
-
-
 def test_json_gathers_adapters_that_are_alike():
     spec = AdapterSpec(
         depth=3,
@@ -120,6 +119,62 @@ def test_json_gathers_adapters_that_are_alike():
             {"role": "ffn", "kind": "bottleneck", "rank": 4, "layers": [1]},
         ],
     }
+
+
+def test_json_gathers_skips_that_are_alike():
+    shares = {3: 0.5, 1: 0.5, 2: 0.25}
+    skips = tuple(TokenSkip(layer=i, token_keep=k, rank=4) for i, k in shares.items())
+    spec = AdapterSpec(depth=4, skips=skips, exits=(3, 1))
+    assert spec.to_dict() == {
+        "depth": 4,
+        "pooling": "mean",
+        "adapters": [],
+        "skips": [
+            {"token_keep": 0.25, "rank": 4, "layers": [2]},
+            {"token_keep": 0.5, "rank": 4, "layers": [1, 3]},
+        ],
+        "exits": [1, 3],
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "written"),
+    [
+        ({}, {"rank": 8, "alpha": 16.0}),
+        (
+            {"scaling": "alpha/sqrt(rank)"},
+            {"rank": 8, "alpha": 16.0, "scaling": "alpha/sqrt(rank)"},
+        ),
+        (
+            {"experts": 4, "top_k": 2, "router": "sequence"},
+            {"rank": 8, "alpha": 16.0, "experts": 4, "top_k": 2, "router": "sequence"},
+        ),
+        ({"kind": "ia3", "role": "key", "rank": None, "alpha": None}, {}),
+    ],
+)
+def test_what_is_as_usual_is_not_written(changes, written):
+    own = adapter_with(**changes)
+    plain = AdapterSpec(depth=1, adapters=(own,)).to_dict()
+    entry = {"role": own.role, "kind": own.kind, "layers": [0]} | written
+    assert plain == {"depth": 1, "pooling": "mean", "adapters": [entry]}
+
+
+def test_a_text_without_experts_skips_and_exits_loads_as_before():
+    text = (
+        '{"adapters":[{"alpha":16.0,"kind":"lora","layers":[0,2],"rank":8,"role":"query"},'
+        '{"kind":"bottleneck","layers":[1],"rank":4,"role":"ffn"}],"depth":3,"pooling":"cls"}'
+    )
+    adapters = (LORA, adapter_with(layer=2), BOTTLENECK)
+    spec = AdapterSpec.from_json(text)
+    assert spec == AdapterSpec(depth=3, adapters=adapters, pooling="cls")
+    assert spec.to_json() == text
+
+
+def test_equal_parts_spelled_apart_are_gathered():
+    entry = {"role": "query", "kind": "lora", "rank": 8, "alpha": 16, "experts": 1, "top_k": 1}
+    entries = [entry | {"layers": [1]}, entry | {"layers": [0], "scaling": "alpha/rank"}]
+    spec = AdapterSpec.from_dict({"depth": 2, "pooling": "mean", "adapters": entries})
+    assert spec == AdapterSpec(depth=2, adapters=(LORA, adapter_with(layer=1)))
 
 
 def test_insertion_layers_and_the_frozen_prefix():
@@ -143,100 +198,6 @@ def test_the_frozen_prefix_ends_below_a_block_that_tokens_pass_by():
     assert spec.insertion_layers == (3,)
 
 
-def test_scale_is_alpha_over_rank_or_its_root_or_one():
-    assert LORA.scale == 2.0
-    assert adapter_with(rank=4, scaling="alpha/sqrt(rank)").scale == 8.0
-    assert BOTTLENECK.scale == 1.0
-
-
-def test_experts_do_not_merge():
-    assert LORA.mergeable
-    assert not adapter_with(experts=2, router="token").mergeable
-    assert not BOTTLENECK.mergeable
-
-
-@pytest.mark.parametrize(
-    ("token_keep", "n_tokens", "kept"),
-    [(0.5, 7, 4), (0.5, 8, 4), (0.1, 30, 3), (0.7, 10, 7), (0.75, 1, 1), (0.01, 5, 1)],
-)
-def test_the_share_of_tokens_is_rounded_up(token_keep, n_tokens, kept):
-    assert n_kept(token_keep, n_tokens) == kept
-    assert TokenSkip(layer=0, token_keep=token_keep, rank=1).n_kept(n_tokens) == kept
-
-
-def adapter_with(**changes):
-    return Adapter(
-        **{"layer": 0, "role": "query", "kind": "lora", "rank": 8, "alpha": 16.0} | changes
-    )
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"kind": "lorra"}, r"one of lora, .*, prefix, but got 'lorra'\. Did .* `lora`"),
-        ({"kind": "zzz"}, r"but got 'zzz'\.$"),
-        ({"role": "quary"}, r"lora adapter serves query, .*, but got 'quary'\. Did .* `query`"),
-        ({"role": "ffn"}, r"A lora adapter serves query, .*, but got 'ffn'"),
-        (
-            {"kind": "bottleneck", "alpha": None},
-            r"A bottleneck adapter serves attention, ffn, but got 'query'",
-        ),
-        ({"kind": "parallel"}, r"A parallel adapter serves attention, ffn, but got 'query'"),
-        ({"rank": 0}, r"rank is at least 1, but got 0"),
-        ({"rank": -3}, r"rank is at least 1, but got -3"),
-        ({"layer": -1}, r"layer is at least 0, but got -1"),
-        ({"alpha": None}, r"A lora adapter needs an alpha, but got None"),
-        (
-            {"kind": "bottleneck", "role": "ffn"},
-            r"A bottleneck adapter has no alpha, but got 16\.0",
-        ),
-        (
-            {"kind": "parallel", "role": "ffn", "alpha": None},
-            r"A parallel adapter needs an alpha, but got None",
-        ),
-        ({"alpha": 0.0}, r"alpha is a number above 0, but got 0\.0"),
-        ({"alpha": -1.0}, r"alpha is a number above 0, but got -1\.0"),
-        ({"alpha": float("nan")}, r"alpha is a number above 0, but got nan"),
-        ({"alpha": float("inf")}, r"alpha is a number above 0, but got inf"),
-        ({"rank": None}, r"A lora adapter needs a rank, but got None"),
-        ({"kind": "ia3", "role": "key", "alpha": None}, r"A ia3 adapter has no rank, but got 8"),
-        ({"scaling": "alpha"}, r"scaling is one of alpha/rank, .*, but got 'alpha'"),
-        ({"experts": 0}, r"experts at least 1, but got top_k 1 and experts 0"),
-        ({"experts": 2, "top_k": 3, "router": "token"}, r"top_k is 1 to experts"),
-        ({"experts": 2}, r"router is one of token, sequence, but got 'None'"),
-        ({"router": "token"}, r"One expert needs no router, but got 'token'"),
-        (
-            {"kind": "prefix", "role": "attention", "alpha": None, "experts": 2},
-            r"A prefix adapter has no experts, but got 2",
-        ),
-    ],
-)
-def test_an_adapter_that_breaks_a_rule_is_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
-        adapter_with(**changes)
-
-
-@pytest.mark.parametrize(("kind", "role"), PLACES)
-def test_every_place_of_the_table_is_allowed(kind, role):
-    alpha = 8.0 if KINDS[kind].scaled else None
-    rank = 8 if KINDS[kind].ranked else None
-    assert adapter_with(kind=kind, role=role, alpha=alpha, rank=rank).kind == kind
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"layer": -1}, r"layer is at least 0, but got -1"),
-        ({"token_keep": 0.0}, r"above 0 and below 1, but got 0\.0"),
-        ({"token_keep": 1.0}, r"above 0 and below 1, but got 1\.0"),
-        ({"rank": 0}, r"rank is at least 1, but got 0"),
-    ],
-)
-def test_a_skip_that_breaks_a_rule_is_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
-        TokenSkip(**({"layer": 0, "token_keep": 0.5, "rank": 2} | changes))
-
-
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -258,6 +219,9 @@ def test_a_skip_that_breaks_a_rule_is_refused(changes, message):
 def test_a_structure_that_breaks_a_rule_is_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         AdapterSpec(**fields)
+
+
+SKIPS = {"token_keep": 0.5, "rank": 4, "layers": [1]}
 
 
 def data(**changes):
@@ -300,6 +264,23 @@ def data_with_adapter(**changes):
         (data_with_adapter(layers=[2]), r"below the depth 2, but got 2"),
         (data_with_adapter(alpha=None), r"A lora adapter needs an alpha"),
         (data_with_adapter(experts="2"), r"`experts` of an adapter has the wrong type: '2'"),
+        (data_with_adapter(experts=True), r"`experts` of an adapter has the wrong type: True"),
+        (data_with_adapter(experts=2), r"router is one of token, sequence"),
+        (data_with_adapter(top_k=2), r"got top_k 2 and experts 1"),
+        (data_with_adapter(scaling=1), r"`scaling` of an adapter has the wrong type: 1"),
+        (data_with_adapter(router=["token"]), r"`router` of an adapter has the wrong type"),
+        (data_with_adapter(expert=2), r"an adapter has no key `expert`\. Did you mean `experts`"),
+        (data(skip=[]), r"a structure has no key `skip`\. Did you mean `skips`"),
+        (data(skips={}), r"`skips` of a structure has the wrong type"),
+        (data(skips=[1]), r"a skip is a mapping, but got int"),
+        (data(skips=[SKIPS | {"keep": 1}]), r"a skip has no key `keep`"),
+        (data(skips=[SKIPS | {"rank": 2.0}]), r"`rank` of a skip has the wrong type: 2\.0"),
+        (data(skips=[SKIPS | {"layers": [2]}]), r"below the depth 2, but got 2"),
+        (data(skips=[SKIPS | {"layers": ["1"]}]), r"`layers` of a skip holds integers, but got"),
+        (data(skips=[SKIPS | {"token_keep": 1.0}]), r"above 0 and below 1, but got 1\.0"),
+        (data(exits=1), r"`exits` of a structure has the wrong type: 1"),
+        (data(exits=[True]), r"`exits` holds integers, but got True"),
+        (data(exits=[2]), r"behind 1 to 1 blocks where 2 run, but got 2"),
         (data(skips=[{"token_keep": 0.5, "layers": [1]}]), r"a skip has the key `rank`, but it"),
         (data(exits=["1"]), r"`exits` holds integers, but got '1'"),
         ([], r"a structure is a mapping, but got list"),
@@ -321,44 +302,3 @@ def test_text_that_is_no_structure_is_refused(text):
 def test_an_entry_without_layers_adds_nothing(layers):
     spec = AdapterSpec.from_dict(data_with_adapter(layers=layers))
     assert spec.insertion_layers == tuple(layers)
-
-
-@pytest.mark.parametrize(
-    ("layers", "expected"),
-    [
-        ((3,), "depth 6; layer 3: lora query r8, bottleneck ffn r4; cls pooling"),
-        ((2, 3, 4), "depth 6; layers 2-4: lora query r8, bottleneck ffn r4; cls pooling"),
-        ((1, 3, 5), "depth 6; layers 1,3,5: lora query r8, bottleneck ffn r4; cls pooling"),
-        ((), "depth 6; head only; cls pooling"),
-    ],
-)
-def test_describes_itself(layers, expected):
-    adapters = [adapter_with(layer=layer) for layer in layers]
-    adapters += [Adapter(layer=i, role="ffn", kind="bottleneck", rank=4) for i in layers]
-    spec = AdapterSpec(depth=6, adapters=tuple(adapters), pooling="cls")
-    assert spec.describe() == expected
-
-
-def test_describes_layers_that_differ():
-    spec = AdapterSpec(
-        depth=4, adapters=(LORA, adapter_with(layer=1, rank=2), adapter_with(layer=3, role="key"))
-    )
-    assert spec.describe() == (
-        "depth 4; layer 0: lora query r8; layer 1: lora query r2; layer 3: lora key r8;"
-        " mean pooling"
-    )
-
-
-def test_describes_experts_skips_and_exits():
-    sparse = adapter_with(layer=2, experts=4, top_k=2, router="sequence")
-    ia3 = Adapter(layer=2, role="key", kind="ia3")
-    skips = tuple(TokenSkip(layer=layer, token_keep=0.5, rank=4) for layer in (1, 2))
-    spec = AdapterSpec(depth=4, adapters=(sparse, ia3), skips=skips, exits=(2,), pooling="none")
-    assert spec.describe() == (
-        "depth 4; layer 2: lora query r8 top 2 of 4 experts a sequence, ia3 key;"
-        " 50% of tokens in layers 1-2 (r4); exits behind 2"
-    )
-
-
-def test_a_structure_of_skips_alone_is_more_than_a_head():
-    assert "head only" not in AdapterSpec(depth=2, skips=(SKIP,)).describe()

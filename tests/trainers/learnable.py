@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,10 @@ import numpy
 
 from tests.trainers.tiny import FILLERS, WORDS
 from trainers.backbone import Backbone, load_backbone
-from trainers.data import Split, StudyDataModule, TargetScale, encode
+from trainers.data import Columns, Split, StudyDataModule, TargetScale, encode
 from trainers.tasks import TASKS, Task, task_of
 
-FRUITS, TOOLS = WORDS["fruit"], WORDS["tool"]
+FRUITS, TOOLS = WORDS["fruit"][:3], WORDS["tool"][:3]
 MAX_LENGTH = 24
 N_PIXELS = 12
 
@@ -27,15 +27,22 @@ class Lesson:
     """Of the tiny backbone that learns it."""
     labels: tuple[str, ...] = ()
     scale: TargetScale | None = None
+    columns: Columns = field(default_factory=Columns)
 
 
 LESSONS = {
     "class": Lesson(task=TASKS["text-classification"], family="bert", labels=("fruit", "tool")),
-    "pair": Lesson(task=TASKS["text-pair-classification"], family="bert", labels=("fruit", "tool")),
+    "pair": Lesson(
+        task=TASKS["text-pair-classification"],
+        family="bert",
+        labels=("fruit", "tool"),
+        columns=Columns(text="first", text_pair="second"),
+    ),
     "classes": Lesson(
         task=task_of("text-classification", label_separator="|"),
         family="bert",
         labels=("fruit", "tool"),
+        columns=Columns(label_separator="|"),
     ),
     "number": Lesson(
         task=TASKS["text-regression"],
@@ -105,10 +112,9 @@ def _class(generator: random.Random) -> tuple[tuple[str], int]:
 
 
 def _pair(generator: random.Random) -> tuple[tuple[str, str], int]:
-    """The second text tells the label; the first has a word of either kind."""
+    """The second text tells the label."""
     (second,), label = _class(generator)
-    (first,), _ = _class(generator)
-    return (first, second), label
+    return (" ".join(_fillers(generator)), second), label
 
 
 def _classes(generator: random.Random) -> tuple[tuple[str], list[int]]:

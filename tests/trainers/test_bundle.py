@@ -11,11 +11,21 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from space.errors import UserError
-from tests.trainers.tiny import everywhere, fill_randomly, random_batch, save_tiny, structure
+from space.spec import AdapterSpec
+from tests.trainers.learnable import LESSONS, backbone_of, module_of
+from tests.trainers.tiny import (
+    adapter,
+    everywhere,
+    fill_randomly,
+    random_batch,
+    save_tiny,
+    structure,
+)
 from trainers import bundle as bundle_module
 from trainers import weights
 from trainers.backbone import load_backbone
-from trainers.bundle import BundleConfig, load, read_config, write_bundle
+from trainers.bundle import BundleConfig, load, n_outputs, read_config, write_bundle
+from trainers.data import Columns
 from trainers.model import build
 
 LABELS = ("fruit", "tool", "größe")
@@ -24,13 +34,15 @@ FILES = ("config.yaml", "adapter.safetensors", "metrics.json", "README.md", "SHA
 
 def config_for(backbone, spec, **changes):
     fields = {
-        "task": "text_classification",
+        "task": "text-classification",
         "backbone": backbone.name,
         "backbone_fingerprint": backbone.fingerprint,
         "labels": LABELS,
-        "text": "comment",
+        "columns": Columns(text="comment"),
+        "scale": None,
         "max_length": 32,
         "spec": spec,
+        "exit_threshold": None,
         "provenance": {"study": "s", "trial": 3, "seed": 0},
     }
     return BundleConfig(**{**fields, **changes})
@@ -46,7 +58,8 @@ def model(tiny_bert):
 def written(tmp_path, tiny_bert, model) -> Path:
     folder = tmp_path / "out" / "bundle"
     config = config_for(tiny_bert, model.spec)
-    write_bundle(folder, config, model.trained_state(), {"accuracy": 0.5}, "# Card\n")
+    metrics = {"accuracy": 0.5, "exit_curve": [{"threshold": 0.9, "shares": [0.2, 0.8]}]}
+    write_bundle(folder, config, model.trained_state(), metrics, "# Card\n")
     return folder
 
 
@@ -72,15 +85,51 @@ def refused(folder: Path, match: str) -> None:
 def test_round_trip_answers_alike(written, model, tiny_bert):
     loaded = load(written)
     ids, mask = random_batch(5, 9)
-    assert torch.equal(loaded.model(ids, mask), model(ids, mask))
+    torch.testing.assert_close(loaded.model(ids, mask), model(ids, mask), rtol=0, atol=1e-6)
     assert loaded.config == config_for(tiny_bert, model.spec)
     assert loaded.backbone.fingerprint == tiny_bert.fingerprint
     assert not loaded.model.training
 
 
+@pytest.mark.parametrize("name", LESSONS)
+def test_the_model_of_every_task_comes_back(tmp_path, tiny_folders, name):
+    lesson = LESSONS[name]
+    backbone = backbone_of(lesson, tiny_folders)
+    sequence = lesson.task.head == "sequence"
+    exits = (1,) if lesson.labels and sequence else ()
+    spec = AdapterSpec(
+        depth=2,
+        adapters=(adapter(0, "query", "lora"),),
+        exits=exits,
+        pooling="cls" if sequence else "none",
+    )
+    width = n_outputs(lesson.task, lesson.labels, backbone)
+    model = fill_randomly(build(backbone, spec, width, seed=0, head=lesson.task.head))
+    config = config_for(
+        backbone,
+        spec,
+        task=lesson.task.name,
+        labels=lesson.labels,
+        columns=lesson.columns,
+        scale=lesson.scale,
+        exit_threshold=0.75 if exits else None,
+    )
+    write_bundle(tmp_path / "bundle", config, model.trained_state(), {}, "")
+    loaded = load(tmp_path / "bundle")
+    assert loaded.config == config and loaded.config.what == lesson.task
+    batch = next(iter(module_of(name, backbone).val_dataloader()))
+    with torch.no_grad():
+        own, right = loaded.model(**batch.inputs), model(**batch.inputs)
+    torch.testing.assert_close(own, right)
+    assert right.std() > 0
+
+
 def test_holds_the_files_that_it_says(written):
     assert sorted(path.name for path in written.iterdir()) == sorted(FILES)
-    assert json.loads((written / "metrics.json").read_text()) == {"accuracy": 0.5}
+    assert json.loads((written / "metrics.json").read_text()) == {
+        "accuracy": 0.5,
+        "exit_curve": [{"threshold": 0.9, "shares": [0.2, 0.8]}],
+    }
     assert (written / "README.md").read_text() == "# Card\n"
     assert "größe" in (written / "config.yaml").read_text(encoding="utf-8")
     assert [path.name for path in written.parent.iterdir()] == ["bundle"]
@@ -135,9 +184,10 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
     refused(tmp_path, "no bundle of paradapt")
 
 
-def test_a_later_format_is_refused(written):
-    rewrite(written, format=2)
-    refused(written, r"has the format 2, but this version of paradapt reads 1")
+@pytest.mark.parametrize("other", [1, 3])
+def test_another_format_is_refused(written, other):
+    rewrite(written, format=other)
+    refused(written, rf"has the format {other}, but this version of paradapt reads 2")
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "just words", "", "format: one", "a: [b", "\x00"])
@@ -170,9 +220,14 @@ def test_a_python_tag_in_the_config_runs_nothing(written, tmp_path):
         ("backbone", "minilm"),
         ("labels", "fruit"),
         ("labels", {"fruit": 0}),
-        ("text", None),
+        ("columns", "comment"),
+        ("columns", None),
+        ("scale", 2.0),
         ("max_length", "128"),
         ("max_length", 12.5),
+        ("max_length", True),
+        ("exit_threshold", "sure"),
+        ("exit_threshold", True),
         ("spec", []),
         ("provenance", "mine"),
     ],
@@ -182,13 +237,40 @@ def test_a_key_of_the_wrong_type_is_refused(written, key, value):
     refused(written, f"config.yaml: `{key}` is missing or no ")
 
 
-def test_a_missing_key_is_refused(written):
+@pytest.mark.parametrize(
+    "key", ["task", "labels", "columns", "scale", "max_length", "spec", "exit_threshold"]
+)
+def test_a_missing_key_is_refused(written, key):
     path = written / "config.yaml"
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    del config["labels"]
+    del config[key]
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     sign(written)
-    refused(written, "`labels` is missing or no list")
+    refused(written, f"`{key}` is missing or no ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"task": "text-clasification"}, "Did you mean `text-classification`"),
+        ({"columns": {"texts": "a"}}, "no key 'texts'. Did you mean `text`"),
+        ({"columns": {"text": None}}, r"`columns.text` is no name of a column: None"),
+        ({"columns": {"text": 3}}, r"`columns.text` is no name of a column: 3"),
+        ({"labels": []}, r"different names, one at least, for text-classification, but got \[\]"),
+        ({"labels": ["a", "b", "a"]}, "different names"),
+        ({"task": "causal-lm"}, "`labels` holds nothing for causal-lm"),
+        ({"task": "text-regression", "labels": []}, "`scale` stands where numbers are learned"),
+        ({"scale": {"mean": 1.0, "std": 2.0}}, "`scale` stands where numbers are learned"),
+        ({"scale": {"mean": 1.0, "std": 0}}, "a std above 0"),
+        ({"scale": {"mean": 1.0}}, "a std above 0"),
+        ({"scale": {"mean": float("nan"), "std": 1.0}}, "a std above 0"),
+        ({"task": "text-pair-classification"}, "`columns.text_pair` is needed"),
+        ({"exit_threshold": 0.5}, "a number where the structure has exits"),
+    ],
+)
+def test_parts_that_do_not_go_together_are_refused(written, changes, match):
+    rewrite(written, **changes)
+    refused(written, match)
 
 
 @pytest.mark.parametrize("backbone", [{}, {"name": "minilm"}, {"fingerprint": "00"}])

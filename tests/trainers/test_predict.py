@@ -35,9 +35,9 @@ def bundle(tiny_backbones) -> LoadedBundle:
     spec = everywhere(backbone.shape, "parallel", 3, "attention")
     model = fill_randomly(build(backbone, spec, len(LABELS), seed=0), spread=0.08)
     with torch.no_grad():
-        model.head.weight *= 10
+        model.head.linear.weight *= 10
         # So that no label is always the best one.
-        model.head.bias -= _logits(backbone, model, TEXTS).mean(0)
+        model.head.linear.bias -= _logits(backbone, model, TEXTS).mean(0)
     return LoadedBundle(config=config_for(backbone, spec), backbone=backbone, model=model)
 
 
@@ -101,9 +101,9 @@ def test_every_format_is_labelled_with_its_columns_kept(tmp_path, bundle, name):
 
 def test_predictions_are_those_of_the_unmerged_model_in_the_order_of_the_rows(bundle):
     texts = [TEXTS[i % len(TEXTS)] for i in range(150)]
-    found = predict(bundle, texts)
-    assert found.shape == (150, 3)
-    numpy.testing.assert_allclose(found, direct(bundle, texts), atol=1e-5)
+    found = predict(bundle, text=texts)
+    assert list(found.columns) == ["prediction", *(f"probability_{label}" for label in LABELS)]
+    numpy.testing.assert_allclose(found.iloc[:, 1:], direct(bundle, texts), atol=1e-5)
 
 
 @pytest.mark.parametrize("n_chunk_rows", [1, 3, 7, 20])
@@ -180,6 +180,7 @@ def test_an_output_without_a_folder_is_told(tmp_path, bundle):
         ("in.csv", "", "is empty"),
         ("in.csv", "comment\n", "no data rows"),
         ("in.txt", "comment\napple\n", "no known format"),
+        ("in.conll", "apple\n", "no known format"),
         ("in.csv", "comment,id\napple,1\nsaw,2,3\n", "malformed in data row 2"),
     ],
 )
@@ -225,5 +226,5 @@ def test_a_full_disk_is_told_and_leaves_no_output(tmp_path, bundle, monkeypatch)
 def test_long_texts_are_cut_as_in_training(tmp_path, bundle):
     long = " ".join(["hammer"] * 200)
     short = replace(bundle.config, max_length=8)
-    cut = predict(replace(bundle, config=short), [long, "hammer " * 6])
-    numpy.testing.assert_allclose(cut[0], cut[1], atol=1e-6)
+    cut = predict(replace(bundle, config=short), text=[long, "hammer " * 6])
+    numpy.testing.assert_allclose(cut.iloc[0, 1:], cut.iloc[1, 1:].to_numpy(), atol=2e-6)
