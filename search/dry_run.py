@@ -22,6 +22,7 @@ from space.search_space import SearchSpace
 from space.size import n_structures
 from space.spec import AdapterSpec
 from trainers.data import LikeLengthBatches
+from trainers.losses import loss_of
 from trainers.matching import MatchReport, match_report
 from trainers.memory import peak_memory_mib, reset_peak_memory
 from trainers.model import build
@@ -217,6 +218,7 @@ def _timed(context: StudyContext, spec: AdapterSpec) -> tuple[float, float, floa
         head=task.head,
         ways=context.cost.ways,
     ).train()
+    loss = loss_of(task)
     optimizer = torch.optim.AdamW(model.trained_parameters())
     sampler = LikeLengthBatches(
         context.train.lengths, context.study.training.batch_size, context.study.seed
@@ -228,7 +230,7 @@ def _timed(context: StudyContext, spec: AdapterSpec) -> tuple[float, float, floa
     steps, rows = [], []
     for batch in batches:
         began = time.perf_counter()
-        losses = [task.loss(a, batch.labels) for a in model.forward_exits(**batch.inputs)]
+        losses = [loss(a, batch.labels) for a in model.forward_exits(**batch.inputs)]
         torch.stack(losses).mean().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()

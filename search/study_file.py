@@ -38,7 +38,7 @@ from space.default_space import default_space, problems_in
 from space.errors import UserError
 from space.kinds import KINDS, kinds_for
 from space.search_space import FloatRange, SearchSpace
-from trainers.data.sources import Columns
+from trainers.columns import Columns
 from trainers.tasks import Task, task_of
 
 

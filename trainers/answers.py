@@ -15,8 +15,9 @@ from torch import Tensor
 from trainers.bundle import BundleConfig, LoadedBundle
 from trainers.data import Batch, Table, encode, sorted_batches, unlabelled
 from trainers.early_exit import EarlyExit
+from trainers.losses import next_token_sums
 from trainers.model import AdaptedModel, deploy
-from trainers.tasks import IGNORED, next_token_sums
+from trainers.tasks import IGNORED
 
 BATCH_SIZE = 64
 MAX_LOGITS = 2**26

@@ -8,26 +8,17 @@ Shapes: `B` batch, `C` outputs, `V` validation rows.
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from trainers.metrics import Meter
 from trainers.model import AdaptedModel
 
 NEVER = 2.0
 """A threshold that no confidence reaches."""
 N_THRESHOLDS = 24
-
-
-class Meter(Protocol):
-    """What sums up metrics over batches."""
-
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Take one batch."""
-
-    def compute(self) -> dict[str, float]:
-        """Return the metrics of all batches."""
 
 
 @dataclass(frozen=True, kw_only=True)

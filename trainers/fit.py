@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from space.errors import TrialError
 from space.search_space import Learning
 from trainers.data import Batch, TargetScale
+from trainers.losses import loss_of
 from trainers.memory import peak_memory_mib, reset_peak_memory
 from trainers.metrics import Meter, meter_of
 from trainers.model import AdaptedModel
@@ -168,7 +169,7 @@ class _FitModule(LightningModule):
     ) -> None:
         super().__init__()
         self.model = model
-        self.task = task
+        self._loss = loss_of(task)
         self.learning = learning
         self.history: list[EpochReport] = []
         self._new_meter = new_meter
@@ -198,7 +199,7 @@ class _FitModule(LightningModule):
         if self._steps < n_warm_up:
             self.model.warm_up((self._steps + 1) / n_warm_up)
         answers = self.model.forward_exits(**batch.inputs)
-        losses = [self.task.loss(answer, batch.labels) for answer in answers]
+        losses = [self._loss(answer, batch.labels) for answer in answers]
         loss = torch.stack(losses).mean()
         self._losses.append(loss.detach())
         balance = self.model.balance_loss()

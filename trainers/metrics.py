@@ -23,7 +23,8 @@ from torchmetrics.regression import MeanSquaredError, PearsonCorrCoef
 
 from trainers.data.scale import TargetScale
 from trainers.entities import EntityCounts
-from trainers.tasks import IGNORED, Task, next_token_sums
+from trainers.losses import loss_of, next_token_sums
+from trainers.tasks import IGNORED, Task
 
 
 class Meter(Protocol):
@@ -67,7 +68,7 @@ class _LossMean:
     def update(self, logits: Tensor, labels: Tensor) -> None:
         n = int((labels != IGNORED).sum()) if self._task.labels == "tags" else len(labels)
         if n:
-            self._total += self._task.loss(logits, labels).item() * n
+            self._total += loss_of(self._task)(logits, labels).item() * n
             self._n += n
 
     def compute(self) -> float:

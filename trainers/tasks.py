@@ -1,67 +1,12 @@
-"""The table of tasks: what is read, what the head answers for, how it is trained and scored."""
+"""The table of tasks: what is read, what the head answers for, and what it is scored by.
 
-from collections.abc import Callable
+Plain data, without torch: a study file is checked against it at once.
+"""
+
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
-from torch.nn import functional
 
 IGNORED = -100
 """The label of a token that is not scored: padding, special tokens, later pieces of a word."""
-
-_LM_CHUNK_TOKENS = 1024
-
-
-def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean cross-entropy: logits (B, C), labels (B,)."""
-    return functional.cross_entropy(logits, labels)
-
-
-def classes_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean binary cross-entropy of each label: both (B, C)."""
-    return functional.binary_cross_entropy_with_logits(logits, labels)
-
-
-def number_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean square error: (B, 1) against standardised numbers (B,)."""
-    return functional.mse_loss(logits.squeeze(-1), labels)
-
-
-def tags_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean cross-entropy over scored tokens: logits (B, N, C), labels (B, N).
-
-    Zero where no token of a batch is scored.
-    """
-    total = functional.cross_entropy(
-        logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
-    )
-    return total / (labels != IGNORED).sum().clamp(min=1)
-
-
-def next_token_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean cross-entropy of each next token: logits (B, N, V), labels (B, N).
-
-    Zero where no token of a batch follows another.
-    """
-    total, n_tokens = next_token_sums(logits, labels)
-    return total / n_tokens.clamp(min=1)
-
-
-def next_token_sums(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the summed cross-entropy of the next tokens, and how many there are.
-
-    In chunks, so that no second table of the size of the logits is made for the softmax. It is the
-    labels that are shifted, as the logits without their last token would be a copy of them.
-    """
-    targets = functional.pad(labels[:, 1:], (0, 1), value=IGNORED).flatten()  # (B * N,)
-    total = logits.new_zeros((), dtype=torch.float32)
-    chunks = logits.flatten(0, 1).split(_LM_CHUNK_TOKENS)  # type: ignore[no-untyped-call]
-    for answers, wanted in zip(chunks, targets.split(_LM_CHUNK_TOKENS), strict=True):  # type: ignore[no-untyped-call]
-        total = total + functional.cross_entropy(
-            answers.float(), wanted, ignore_index=IGNORED, reduction="sum"
-        )
-    return total, (targets != IGNORED).sum()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +23,6 @@ class Task:
     word), or `none`."""
     metrics: tuple[str, ...]
     """What it is scored by; the first is the objective where the study file names none."""
-    loss: Callable[[Tensor, Tensor], Tensor]
-    """(logits, labels) -> mean loss of a batch."""
 
     @property
     def named_labels(self) -> bool:
@@ -103,7 +46,6 @@ TASKS = {
             head="sequence",
             labels="class",
             metrics=_CLASS_METRICS,
-            loss=class_loss,
         ),
         Task(
             name="text-pair-classification",
@@ -111,7 +53,6 @@ TASKS = {
             head="sequence",
             labels="class",
             metrics=_CLASS_METRICS,
-            loss=class_loss,
         ),
         Task(
             name="text-regression",
@@ -119,7 +60,6 @@ TASKS = {
             head="sequence",
             labels="number",
             metrics=("pearson", "spearman", "rmse", "validation_loss"),
-            loss=number_loss,
         ),
         Task(
             name="token-classification",
@@ -133,7 +73,6 @@ TASKS = {
                 "token_accuracy",
                 "validation_loss",
             ),
-            loss=tags_loss,
         ),
         Task(
             name="image-classification",
@@ -141,7 +80,6 @@ TASKS = {
             head="sequence",
             labels="class",
             metrics=_CLASS_METRICS,
-            loss=class_loss,
         ),
         Task(
             name="causal-lm",
@@ -149,7 +87,6 @@ TASKS = {
             head="lm",
             labels="none",
             metrics=("perplexity", "token_accuracy", "validation_loss"),
-            loss=next_token_loss,
         ),
     )
 }
@@ -161,7 +98,6 @@ _MULTI_LABEL = Task(
     head="sequence",
     labels="classes",
     metrics=("micro_f1", "macro_f1", "subset_accuracy", "validation_loss"),
-    loss=classes_loss,
 )
 
 _PAIR_REGRESSION = Task(
@@ -170,7 +106,6 @@ _PAIR_REGRESSION = Task(
     head="sequence",
     labels="number",
     metrics=TASKS["text-regression"].metrics,
-    loss=number_loss,
 )
 
 

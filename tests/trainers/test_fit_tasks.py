@@ -13,6 +13,7 @@ from tests.trainers.tiny import adapter, structure
 from trainers import fit as fit_module
 from trainers.bundle import n_outputs
 from trainers.fit import WEIGHT_DECAY, fit, parameter_groups
+from trainers.losses import loss_of
 from trainers.model import build
 
 LEARNING = Learning(learning_rate=0.02, head_learning_rate=0.02)
@@ -95,7 +96,7 @@ def test_exits_answer_for_the_validation_rows(tiny_folders, name):
         torch.testing.assert_close(own, right, rtol=1e-5, atol=1e-5)
         assert own.dtype == torch.float32
     assert torch.equal(result.exits.labels, labels)
-    loss = LESSONS[name].task.loss(expected[-1], labels).item()
+    loss = loss_of(LESSONS[name].task)(expected[-1], labels).item()
     assert result.metrics["validation_loss"] == pytest.approx(loss, rel=1e-5)
 
 
@@ -106,7 +107,7 @@ def test_the_loss_is_the_mean_over_all_heads_and_all_are_trained(tiny_folders):
     losses = []
     with torch.no_grad():
         for batch in module.train_dataloader():
-            losses += [task.loss(a, batch.labels) for a in model.forward_exits(**batch.inputs)]
+            losses += [loss_of(task)(a, batch.labels) for a in model.forward_exits(**batch.inputs)]
     assert result.metrics["train_loss"] == pytest.approx(torch.stack(losses).mean().item())
     before = {name: t.clone() for name, t in model.trained_state().items()}
     run("class", model, backbone, LEARNING, 1)

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from trainers import tasks as tasks_module
-from trainers.tasks import IGNORED, TASKS, next_token_sums, task_of
+from trainers import losses as losses_module
+from trainers.losses import loss_of, next_token_sums
+from trainers.tasks import IGNORED, TASKS, task_of
 
 LABELS = ("class", "classes", "number", "tags", "none")
 
@@ -45,21 +46,21 @@ def numbers(*shape, seed=0):
 def test_cross_entropy_of_a_class():
     logits, labels = numbers(5, 3), torch.tensor([0, 2, 1, 1, 0])
     expected = -logits.log_softmax(-1)[torch.arange(5), labels].mean()
-    torch.testing.assert_close(TASKS["text-classification"].loss(logits, labels), expected)
+    torch.testing.assert_close(loss_of(TASKS["text-classification"])(logits, labels), expected)
 
 
 def test_binary_cross_entropy_of_several_labels():
     logits, labels = numbers(4, 3), (numbers(4, 3, seed=1) > 0).float()
     p = logits.sigmoid()
     expected = -(labels * p.log() + (1 - labels) * (1 - p).log()).mean()
-    loss = task_of("text-classification", label_separator=",").loss(logits, labels)
+    loss = loss_of(task_of("text-classification", label_separator=","))(logits, labels)
     torch.testing.assert_close(loss, expected)
 
 
 def test_square_error_of_a_number():
     logits, labels = numbers(6, 1), numbers(6, seed=1)
     expected = ((logits[:, 0] - labels) ** 2).mean()
-    torch.testing.assert_close(TASKS["text-regression"].loss(logits, labels), expected)
+    torch.testing.assert_close(loss_of(TASKS["text-regression"])(logits, labels), expected)
 
 
 def test_tags_are_scored_where_there_is_a_label():
@@ -67,13 +68,13 @@ def test_tags_are_scored_where_there_is_a_label():
     labels = torch.tensor([[IGNORED, 1, IGNORED], [3, 0, IGNORED]])
     log_p = logits.log_softmax(-1)
     expected = -(log_p[0, 1, 1] + log_p[1, 0, 3] + log_p[1, 1, 0]) / 3
-    torch.testing.assert_close(TASKS["token-classification"].loss(logits, labels), expected)
+    torch.testing.assert_close(loss_of(TASKS["token-classification"])(logits, labels), expected)
 
 
 @pytest.mark.parametrize("name", ["token-classification", "causal-lm"])
 def test_a_batch_without_a_scored_token_gives_zero_and_no_gradient(name):
     logits = numbers(2, 3, 4).requires_grad_()
-    loss = TASKS[name].loss(logits, torch.full((2, 3), IGNORED))
+    loss = loss_of(TASKS[name])(logits, torch.full((2, 3), IGNORED))
     loss.backward()
     assert loss.item() == 0
     assert logits.grad is not None and logits.grad.abs().sum() == 0
@@ -81,7 +82,7 @@ def test_a_batch_without_a_scored_token_gives_zero_and_no_gradient(name):
 
 @pytest.mark.parametrize("n_chunk", [1, 4, 7, 1000])
 def test_next_tokens_are_scored_by_the_token_before_in_chunks_of_any_size(n_chunk, monkeypatch):
-    monkeypatch.setattr(tasks_module, "_LM_CHUNK_TOKENS", n_chunk)
+    monkeypatch.setattr(losses_module, "_LM_CHUNK_TOKENS", n_chunk)
     logits = numbers(3, 5, 11).requires_grad_()
     ids = torch.randint(0, 11, (3, 5), generator=torch.Generator().manual_seed(2))
     ids[1, 3:] = ids[2, 1:] = IGNORED  # the last row has one token, which follows none
@@ -91,7 +92,7 @@ def test_next_tokens_are_scored_by_the_token_before_in_chunks_of_any_size(n_chun
     total, n_tokens = next_token_sums(logits, ids)
     torch.testing.assert_close(total, expected)
     assert n_tokens == len(picked)
-    loss = TASKS["causal-lm"].loss(logits, ids)
+    loss = loss_of(TASKS["causal-lm"])(logits, ids)
     torch.testing.assert_close(loss, expected / len(picked))
     (own,) = torch.autograd.grad(loss, logits)
     (plain,) = torch.autograd.grad(expected / len(picked), logits)
@@ -101,7 +102,7 @@ def test_next_tokens_are_scored_by_the_token_before_in_chunks_of_any_size(n_chun
 def test_next_token_loss_is_that_of_one_shifted_cross_entropy():
     logits, ids = numbers(2, 6, 9), torch.arange(12).view(2, 6) % 9
     expected = functional.cross_entropy(logits[:, :-1].reshape(-1, 9), ids[:, 1:].reshape(-1))
-    torch.testing.assert_close(TASKS["causal-lm"].loss(logits, ids), expected)
+    torch.testing.assert_close(loss_of(TASKS["causal-lm"])(logits, ids), expected)
 
 
 def test_half_precision_logits_are_summed_in_full():

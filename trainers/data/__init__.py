@@ -1,5 +1,6 @@
 """A study's data: files or a built-in source, to rows, to what a backbone reads, to batches."""
 
+from trainers.columns import Columns
 from trainers.data.batch import Batch
 from trainers.data.batches import LikeLengthBatches, sorted_batches
 from trainers.data.datamodule import BatchLoader, StudyDataModule
@@ -8,7 +9,7 @@ from trainers.data.docstrings import docstring_rows
 from trainers.data.encode import Table, encode, token_stats
 from trainers.data.images import pixels_of, read_images
 from trainers.data.scale import TargetScale
-from trainers.data.sources import SOURCES, Columns
+from trainers.data.sources import SOURCES
 from trainers.data.table import iterate_table, read_table
 from trainers.data.tokens import TokenTable, tokenize
 

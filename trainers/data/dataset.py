@@ -9,12 +9,13 @@ import numpy
 import pandas
 
 from space.errors import UserError
+from trainers.columns import Columns
 from trainers.data.fingerprint import fingerprint
 from trainers.data.images import pixels_of
 from trainers.data.labels import Labelling, labelling_of
 from trainers.data.notices import first, in_rows, overlap_notices
 from trainers.data.scale import TargetScale
-from trainers.data.sources import Columns, read_source
+from trainers.data.sources import read_source
 from trainers.data.stratify import sample_rows, split_rows
 from trainers.image_input import ImageInput
 from trainers.tasks import Task

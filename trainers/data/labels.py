@@ -12,10 +12,10 @@ import pandas
 from numpy.typing import NDArray
 
 from space.errors import UserError
+from trainers.columns import Columns
 from trainers.data.conll import tag_notices
 from trainers.data.notices import first, in_rows
 from trainers.data.scale import TargetScale
-from trainers.data.sources import Columns
 from trainers.entities import OUTSIDE
 from trainers.tasks import Task
 

@@ -1,12 +1,12 @@
 """Where rows come from: built-in sources, and the kinds of files of each task."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas
 
 from space.errors import UserError, close_matches
+from trainers.columns import Columns
 from trainers.data.conll import SUFFIXES, parse_list, read_conll
 from trainers.data.docstrings import docstring_rows
 from trainers.data.images import read_images
@@ -17,18 +17,6 @@ SOURCES: Mapping[str, Callable[[], pandas.DataFrame]] = {
     "docstrings": docstring_rows,
 }
 """Built-in sources by name; each is one of texts with classes."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Columns:
-    """What the columns of the user's file are called."""
-
-    text: str = "text"
-    text_pair: str | None = None
-    label: str = "label"
-    image: str = "image"
-    label_separator: str | None = None
-    """What parts the labels of a row, where it may have several."""
 
 
 def read_source(
