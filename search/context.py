@@ -13,6 +13,7 @@ from search.study_file import StudySpec
 from space.cost import CostModel, HeadShape, TokenStats
 from space.errors import UserError
 from space.search_space import SearchSpace
+from space.spec import AdapterSpec
 from trainers.backbone import Backbone, load_backbone
 from trainers.bundle import n_outputs
 from trainers.calibration import ways
@@ -24,6 +25,7 @@ from trainers.data import (
     load_data,
     token_stats,
 )
+from trainers.model import AdaptedModel, build
 from trainers.tasks import Task
 
 VALIDATION_FACTOR = 4
@@ -62,6 +64,21 @@ class StudyContext:
     def weights_folder(self) -> Path:
         """Where the trained weights of this study's trials are."""
         return Path(self.study.artifacts) / self.study.name
+
+    def model_of(self, spec: AdapterSpec) -> AdaptedModel:
+        """Build a structure of this study.
+
+        Raises:
+            UserError: it does not fit the backbone.
+        """
+        return build(
+            self.backbone,
+            spec,
+            self.n_outputs,
+            seed=self.study.seed,
+            head=self.task.head,
+            ways=self.cost.ways,
+        )
 
     def data_module(self) -> StudyDataModule:
         """Return the batches for one trial."""

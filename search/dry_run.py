@@ -25,7 +25,6 @@ from trainers.data import LikeLengthBatches
 from trainers.losses import loss_of
 from trainers.matching import MatchReport, match_report
 from trainers.memory import peak_memory_mib, reset_peak_memory
-from trainers.model import build
 
 N_SAMPLES = 300
 """Structures that are drawn to see what the space costs."""
@@ -210,14 +209,7 @@ def _trial(context: StudyContext, specs: Sequence[AdapterSpec]) -> str:
 def _timed(context: StudyContext, spec: AdapterSpec) -> tuple[float, float, float]:
     """Return the seconds of a training step and of a validation row, and the peak memory."""
     task = context.task
-    model = build(
-        context.backbone,
-        spec,
-        context.n_outputs,
-        seed=context.study.seed,
-        head=task.head,
-        ways=context.cost.ways,
-    ).train()
+    model = context.model_of(spec).train()
     loss = loss_of(task)
     optimizer = torch.optim.AdamW(model.trained_parameters())
     sampler = LikeLengthBatches(

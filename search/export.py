@@ -17,7 +17,7 @@ from space.errors import UserError
 from space.spec import AdapterSpec
 from trainers.bundle import BundleConfig, check_free, write_bundle
 from trainers.flops import measure_gflops
-from trainers.model import build, deploy
+from trainers.model import deploy
 from trainers.weights import FILE_NAME, read_tensors, trial_folder
 
 
@@ -59,14 +59,7 @@ def export(
     spec = AdapterSpec.from_json(trial.user_attrs["spec"])
     source = trial_folder(context.weights_folder, trial.number) / FILE_NAME
     state = read_tensors(source)
-    model = build(
-        context.backbone,
-        spec,
-        context.n_outputs,
-        seed=context.study.seed,
-        head=context.task.head,
-        ways=context.cost.ways,
-    )
+    model = context.model_of(spec)
     try:
         model.load_trained_state(state)
     except ValueError as error:

@@ -16,7 +16,7 @@ from space.search_space import Learning
 from space.spec import AdapterSpec
 from trainers.fit import EpochReport, FitResult, Tick, fit
 from trainers.latency import measure_latency
-from trainers.model import AdaptedModel, build
+from trainers.model import AdaptedModel
 from trainers.weights import save_weights
 
 
@@ -41,14 +41,7 @@ def run_trial(
     twin = twin_of(trial)
     if twin is not None:
         return finish(context, trial, End.same_as(twin))
-    model = build(
-        context.backbone,
-        spec,
-        context.n_outputs,
-        seed=context.study.seed,
-        head=context.task.head,
-        ways=context.cost.ways,
-    )
+    model = context.model_of(spec)
     try:
         result = _train(context, trial, model, learning, costs, tick)
     except TrialError as error:
