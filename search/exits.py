@@ -1,9 +1,15 @@
 """Early exits of a trial: the threshold is chosen after training, and the mean cost is told."""
 
+from dataclasses import replace
+
+import numpy
 import optuna
+import torch
+from torch import Tensor
 
 from search.context import StudyContext
 from search.objectives import METRICS
+from space.cost import TokenStats
 from space.spec import AdapterSpec
 from trainers.early_exit import ExitPoint, choose, exit_curve
 from trainers.fit import FitResult
@@ -25,13 +31,12 @@ def leave_early(context: StudyContext, trial: optuna.Trial, result: FitResult) -
         return None
     task, data = context.task, context.data
     metric = exit_metric(context)
-    spec_gflops = context.cost.gflops_behind(_spec_of(trial))
     curve = exit_curve(
         result.exits.logits,
         result.exits.labels,
         lambda: meter_of(task, data.labels, data.scale),
         metric,
-        spec_gflops,
+        row_gflops(context, AdapterSpec.from_json(trial.user_attrs["spec"])),
         multi_label=task.multi_label,
     )
     direction = METRICS[metric].direction
@@ -47,5 +52,18 @@ def exit_metric(context: StudyContext) -> str:
     return name if name in metrics else metrics[0]
 
 
-def _spec_of(trial: optuna.Trial) -> AdapterSpec:
-    return AdapterSpec.from_json(trial.user_attrs["spec"])
+def row_gflops(context: StudyContext, spec: AdapterSpec) -> Tensor:
+    """Return what each validation row costs at each exit and at the end, in the order of batches.
+
+    All are scaled alike, so that their mean at the end is the cost on the training rows, which
+    structures without exits are told to cost.
+    """
+    lengths = numpy.sort(context.validation.lengths)  # as trainers.data.sorted_batches has them
+    unique, places = numpy.unique(lengths, return_inverse=True)
+    costs = torch.tensor(
+        [
+            replace(context.cost, tokens=TokenStats.of([length])).gflops_behind(spec)
+            for length in unique.tolist()
+        ]
+    )[torch.from_numpy(places)]
+    return costs * (context.cost.inference_gflops(spec) / costs[:, -1].mean())

@@ -114,7 +114,7 @@ def exit_curve(
     labels: Tensor,
     meter: Callable[[], Meter],
     metric: str,
-    gflops: Sequence[float],
+    gflops: Tensor,
     *,
     multi_label: bool = False,
 ) -> tuple[ExitPoint, ...]:
@@ -125,7 +125,7 @@ def exit_curve(
         labels: of the validation rows.
         meter: makes a new meter of the task.
         metric: the metric that the threshold will be chosen by.
-        gflops: cost of a row that leaves at each exit and at the end.
+        gflops: (V, exits + 1): what each row costs if it leaves at each exit, or at the end.
         multi_label: whether several labels may hold at once.
     """
     sure = torch.stack([confidence(logits, multi_label) for logits in exit_logits[:-1]])  # (E, V)
@@ -137,7 +137,8 @@ def exit_curve(
         counts = torch.bincount(taken, minlength=len(exit_logits))
         shares = tuple((counts / len(taken)).tolist())
         if shares not in curve:
-            chosen = torch.stack(list(exit_logits))[taken, torch.arange(len(taken))]
+            rows = torch.arange(len(taken))
+            chosen = torch.stack(list(exit_logits))[taken, rows]
             own = meter()
             own.update(chosen, labels)
             metrics = own.compute()
@@ -145,7 +146,7 @@ def exit_curve(
                 threshold=threshold,
                 value=metrics[metric],
                 metrics=metrics,
-                mean_gflops=sum(s * g for s, g in zip(shares, gflops, strict=True)),
+                mean_gflops=gflops[rows, taken].mean().item(),
                 shares=shares,
             )
     return tuple(curve.values())

@@ -94,7 +94,8 @@ def curve():
         truth * strength + torch.randn(400, N_OUTPUTS, generator=generator)
         for strength in (1.0, 2.0, 4.0)
     ]
-    return exit_curve(heads, labels, Accuracy, "accuracy", gflops=[1.0, 2.0, 3.0]), heads, labels
+    gflops = torch.tensor([1.0, 2.0, 3.0]).expand(400, -1)
+    return exit_curve(heads, labels, Accuracy, "accuracy", gflops), heads, labels
 
 
 def test_a_curve_goes_from_the_whole_cost_to_the_least(curve):
@@ -121,3 +122,13 @@ def test_the_cheapest_point_that_is_good_enough_is_chosen(curve):
         good = [p for p in points if p.value >= points[0].value - tolerance]
         assert all(chosen.mean_gflops <= point.mean_gflops for point in good)
     assert choose(points, 1.0, "maximize") == points[-1]
+
+
+def test_each_row_costs_what_it_costs():
+    """The row that leaves early is the dear one: the mean falls by more than its share."""
+    sure, unsure = [4.0, 0.0], [0.0, 0.0]
+    heads = [torch.tensor([sure, unsure]), torch.tensor([sure, sure])]
+    gflops = torch.tensor([[10.0, 30.0], [1.0, 3.0]])
+    points = exit_curve(heads, torch.tensor([0, 0]), Accuracy, "accuracy", gflops)
+    costs = {point.shares: point.mean_gflops for point in points}
+    assert costs == {(0.0, 1.0): 16.5, (0.5, 0.5): 6.5, (1.0, 0.0): 5.5}
