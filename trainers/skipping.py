@@ -89,7 +89,8 @@ class SomeTokens(Around):
         real = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask.bool()
         n_real = real.sum(1)
         # As space.adapter.n_kept, safe from the rounding of the product.
-        n_kept = (n_real * self.plan.token_keep).double().round(decimals=6).ceil().clamp(min=1)
+        kept = n_real.double() * self.plan.token_keep
+        n_kept = kept.round(decimals=6).ceil().long().clamp(min=1)
         ranked = scores.masked_fill(~real, -torch.inf)
         if self.pinned is not None:
             place = torch.zeros_like(n_real) if self.pinned == "first" else n_real - 1

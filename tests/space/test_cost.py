@@ -173,6 +173,7 @@ BESIDE = 10 + 2 * 3 * 10
         ([1, 9], 0.25, 2, 5),
         ([10, 10, 20], 0.7, 28 / 3, 98),
         ([100], 0.07, 7, 49),
+        ([3, 4, 10], 0.5, 3, 11),  # two lengths of which as many run
     ],
 )
 def test_a_block_that_tokens_pass_by_costs_what_runs(lengths, token_keep, mean, square):
@@ -211,6 +212,8 @@ def test_training_of_a_block_that_tokens_pass_by():
     macs = 2 * whole + part + (part + 16 * 9) + (whole + 16 * 25) + 3 * (BESIDE * 5 + 40)
     found = cost.training_gflops(spec(skips=(skip(1),)))
     assert found == pytest.approx(2 * macs / 1e9)
+    own = spec(adapter("lora", "query", layer=1), skips=(skip(1),))
+    assert cost.training_gflops(own) == pytest.approx(2 * (macs + 3 * 36 * 3) / 1e9)
 
 
 @pytest.mark.parametrize(

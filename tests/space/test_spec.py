@@ -105,7 +105,7 @@ def test_json_gathers_adapters_that_are_alike():
         depth=3,
         adapters=(
             Adapter(layer=2, role="query", kind="lora", rank=8, alpha=16.0),
-            Adapter(layer=1, role="query", kind="lora", rank=4, alpha=16.0),
+            Adapter(layer=1, role="query", kind="lora", rank=16, alpha=16.0),
             LORA,
             BOTTLENECK,
         ),
@@ -114,8 +114,8 @@ def test_json_gathers_adapters_that_are_alike():
         "depth": 3,
         "pooling": "mean",
         "adapters": [
-            {"role": "query", "kind": "lora", "rank": 4, "alpha": 16.0, "layers": [1]},
             {"role": "query", "kind": "lora", "rank": 8, "alpha": 16.0, "layers": [0, 2]},
+            {"role": "query", "kind": "lora", "rank": 16, "alpha": 16.0, "layers": [1]},
             {"role": "ffn", "kind": "bottleneck", "rank": 4, "layers": [1]},
         ],
     }

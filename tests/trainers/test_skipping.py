@@ -120,3 +120,13 @@ def test_the_token_that_is_pooled_always_runs(tiny_bert, pooling, place):
     for row, n_real in enumerate(inputs["attention_mask"].sum(1)):
         wanted = 0 if place == 0 else int(n_real) - 1
         assert wanted in index[row][valid[row]].tolist()
+
+
+@pytest.mark.parametrize(("keep", "n_tokens"), [(0.3, 50), (0.6, 25), (0.5, 7), (0.7, 10)])
+def test_as_many_tokens_run_as_the_cost_reckons_with(tiny_bert, keep, n_tokens):
+    skip = TokenSkip(layer=0, token_keep=keep, rank=2)
+    model = build(tiny_bert, AdapterSpec(depth=1, skips=(skip,)), 3, seed=0)
+    around = model.view.get_submodule("encoder.layer")[0]
+    model.running.begin(None)
+    index, valid = around._choose(torch.randn(2, n_tokens))
+    assert index.shape[1] == int(valid.sum(1)[0]) == skip.n_kept(n_tokens)
