@@ -69,10 +69,13 @@ def dry_run(
 def _backbone(context: StudyContext) -> str:
     report = match_report(context.backbone.model, context.backbone.family)
     how = "the table of families" if report.how == "table" else "the names and shapes of its layers"
-    lines = [
+    what = (
         f"Backbone {context.backbone.name}: {report.model_type}, {report.n_blocks} blocks of width"
         f" {context.backbone.shape.width} ({report.blocks}), {context.backbone.n_params:,} frozen"
-        " parameters",
+        " parameters"
+    )
+    lines = [
+        textwrap.fill(what, _WIDTH, break_long_words=False, break_on_hyphens=False),
         f"Roles, from {how}:",
         table(
             ("role", "layers", "count", "width", "kinds", "where in a block"),

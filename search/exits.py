@@ -64,6 +64,7 @@ def row_gflops(context: StudyContext, spec: AdapterSpec) -> Tensor:
         [
             replace(context.cost, tokens=TokenStats.of([length])).gflops_behind(spec)
             for length in unique.tolist()
-        ]
+        ],
+        dtype=torch.float64,
     )[torch.from_numpy(places)]
     return costs * (context.cost.inference_gflops(spec) / costs[:, -1].mean())

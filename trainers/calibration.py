@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from space.cost import Ways
+from space.cost import CONCATENATED, Ways
 from trainers.expert_ways import WAYS, Weights
 
 N_TOKENS = 2048
@@ -25,6 +25,8 @@ N_TOKENS = 2048
 _TURNS = 5
 _WARM_UP = 1
 _TIE = 1.05  # an earlier way of the table is taken unless another is faster by more than this
+
+_NO_FILE = (OSError, RuntimeError)  # RuntimeError: a user without a home folder
 
 Size = tuple[int, int, int, int, int]
 """(input width, output width, rank, experts, top_k)"""
@@ -38,15 +40,16 @@ def ways() -> Ways:
 @cache
 def fastest_way(d_in: int, d_out: int, rank: int, experts: int, top_k: int) -> str:
     """Return the fastest way for a size: as measured before on this machine, or measured now."""
+    if top_k == experts:
+        return CONCATENATED  # nothing to leave out: the others do the same and sort besides
     size: Size = (d_in, d_out, rank, experts, top_k)
     key = " ".join(map(str, size))
-    known = _read().get(_machine(), {})
-    if known.get(key) not in WAYS:
-        times = measure(size)
-        best = min(times.values())
-        known[key] = next(way for way, ms in times.items() if ms <= _TIE * best)
-        _write(key, known[key])
-    return str(known[key])
+    known = _known(key)
+    if known is not None:
+        return known
+    times = measure(size)
+    best = min(times.values())
+    return _keep(key, next(way for way, ms in times.items() if ms <= _TIE * best))
 
 
 def measure(size: Size, n_tokens: int = N_TOKENS) -> dict[str, float]:
@@ -106,20 +109,32 @@ def _path() -> Path:
 
 def _read() -> dict[str, dict[str, str]]:
     """Return what was measured before, for each machine; nothing where the file is broken."""
-    try:
+    with suppress(*_NO_FILE, ValueError):
         found = json.loads(_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    whole = isinstance(found, dict) and all(isinstance(known, dict) for known in found.values())
-    return found if whole else {}
+        if isinstance(found, dict) and all(isinstance(known, dict) for known in found.values()):
+            return found
+    return {}
 
 
-def _write(key: str, way: str) -> None:
-    """Keep a measurement; where that cannot be, it is measured again next time."""
+def _known(key: str) -> str | None:
+    way = _read().get(_machine(), {}).get(key)
+    return way if way in WAYS else None
+
+
+def _keep(key: str, way: str) -> str:
+    """Keep a measurement and return it, or what another process kept meanwhile: all agree.
+
+    Where it cannot be kept, it is measured again next time.
+    """
+    meanwhile = _known(key)
+    if meanwhile is not None:
+        return meanwhile
     kept = _read()
     kept.setdefault(_machine(), {})[key] = way
-    partial = _path().with_suffix(f".{os.getpid()}")
-    with suppress(OSError):
-        partial.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(*_NO_FILE):
+        path = _path()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}")
         partial.write_text(json.dumps(kept, indent=1, sort_keys=True), encoding="utf-8")
-        partial.replace(_path())
+        partial.replace(path)
+    return way

@@ -6,8 +6,9 @@ is the fastest depends on the sizes and the machine (trainers/calibration.py).
 Shapes: `T` tokens, `I` input width, `O` output width, `E` experts, `K` active experts, `R` rank.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -58,7 +59,7 @@ def concatenated(x: Tensor, gates: Tensor, chosen: Tensor, weights: Weights) -> 
 
 def grouped(x: Tensor, gates: Tensor, chosen: Tensor, weights: Weights) -> Tensor:
     """Tokens sorted by expert, and one grouped product for each of the two matrices."""
-    n_tokens, top_k = chosen.shape
+    top_k = chosen.shape[1]
     experts, order = chosen.flatten().sort(stable=True)  # (T * K)
     tokens = order // top_k
     ends = torch.bincount(experts, minlength=len(weights.down)).cumsum(0).to(torch.int32)
@@ -66,12 +67,10 @@ def grouped(x: Tensor, gates: Tensor, chosen: Tensor, weights: Weights) -> Tenso
     low = functional.grouped_mm(x.index_select(0, tokens), down.transpose(1, 2), offs=ends)
     if weights.down_bias is not None:
         low = low + _aligned(weights.down_bias, 1).index_select(0, experts)
-    inner = weights.activation(low)
-    out = functional.grouped_mm(inner, up.transpose(1, 2), offs=ends)  # (T * K, O)
-    if weights.up_bias is not None:
-        out = out + weights.up_bias.index_select(0, experts)
-    gated = out * gates.flatten().index_select(0, order).unsqueeze(1)
-    return x.new_zeros(n_tokens, out.shape[1]).index_add(0, tokens, gated)
+    # The gate goes on the small side of the second product.
+    inner = weights.activation(low) * gates.flatten().index_select(0, order).unsqueeze(1)
+    own = functional.grouped_mm(inner, up.transpose(1, 2), offs=ends)  # (T * K, O)
+    return _start(x, gates, chosen, weights).index_add_(0, tokens, own)
 
 
 def _aligned(weight: Tensor, dimension: int) -> Tensor:
@@ -86,25 +85,36 @@ def _aligned(weight: Tensor, dimension: int) -> Tensor:
 
 def looped(x: Tensor, gates: Tensor, chosen: Tensor, weights: Weights) -> Tensor:
     """One expert after the other, each on the tokens that chose it."""
-    top_k = chosen.shape[1]
-    order = chosen.flatten().argsort(stable=True)
-    counts = torch.bincount(chosen.flatten(), minlength=len(weights.down)).tolist()
-    flat_gates = gates.flatten()
-    out = x.new_zeros(len(x), weights.up.shape[1])
-    for expert, places in enumerate(torch.split(order, counts)):
-        if not len(places):
-            continue
-        tokens = places // top_k
-        bias = None if weights.down_bias is None else weights.down_bias[expert]
-        low = functional.linear(x.index_select(0, tokens), weights.down[expert], bias)
-        # The gate goes on the small side of the second product.
-        gate = flat_gates.index_select(0, places).unsqueeze(1)
-        inner = weights.activation(low) * gate
-        own = inner @ weights.up[expert].t()
-        if weights.up_bias is not None:
-            own = own + gate * weights.up_bias[expert]
-        out = out.index_add(0, tokens, own)
-    return out
+    flat, top_k = chosen.flatten(), chosen.shape[1]
+    order = flat.argsort(stable=True)  # (T * K)
+    counts = torch.bincount(flat, minlength=len(weights.down)).tolist()
+    tokens = order // top_k
+    by_expert = zip(
+        # Gathered once and unbound: each slice of its own would cost a pass of the whole backward.
+        torch.split(x.index_select(0, tokens), counts),
+        torch.split(gates.flatten().index_select(0, order).unsqueeze(1), counts),
+        weights.down.unbind(),
+        weights.up.unbind(),
+        _each(weights.down_bias, len(weights.down)),
+        strict=True,
+    )
+    own = [
+        (weights.activation(functional.linear(rows, down, bias)) * gate) @ up.t()
+        for rows, gate, down, up, bias in by_expert
+    ]
+    return _start(x, gates, chosen, weights).index_add_(0, tokens, torch.cat(own))
+
+
+def _each(bias: Tensor | None, n_experts: int) -> Iterable[Tensor | None]:
+    return repeat(None, n_experts) if bias is None else bias.unbind()
+
+
+def _start(x: Tensor, gates: Tensor, chosen: Tensor, weights: Weights) -> Tensor:
+    """Return what the experts' products are added to: their gated upper biases, (T, O)."""
+    if weights.up_bias is None:
+        return x.new_zeros(len(x), weights.up.shape[1])
+    # Looks the biases up, weighs and adds them in one go.
+    return functional.embedding_bag(chosen, weights.up_bias, per_sample_weights=gates, mode="sum")
 
 
 WAYS: dict[str, Way] = {CONCATENATED: concatenated, GROUPED: grouped, LOOPED: looped}

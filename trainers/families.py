@@ -52,6 +52,8 @@ class Family:
     """Whether a token sees only those before it."""
     modality: str = "text"
     """`text` or `image`."""
+    beside_patches: int = 1
+    """How many tokens of an image are none of its patches."""
 
 
 def roles_at(**places: str | Place) -> Roles:

@@ -59,7 +59,7 @@ def take_rows(rows: Tensor, n_rows: int) -> Callable[[str, Tensor], Tensor]:
     """Return the change that cuts arguments to some rows (M,) of a batch of `n_rows`."""
 
     def change(name: str, value: Tensor) -> Tensor:
-        if name in _WHOLE or value.shape[0] == 1 != n_rows:
+        if name in _WHOLE or value.shape[0] == 1:
             return value
         _check_known(name)
         return value.index_select(0, rows)

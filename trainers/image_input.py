@@ -10,6 +10,7 @@ from transformers.utils.hub import cached_file
 from space.errors import UserError
 
 _CONFIG = "preprocessor_config.json"
+_NEEDED = ("num_channels", "image_size", "patch_size")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,16 +24,24 @@ class ImageInput:
     """For each channel."""
     std: tuple[float, ...]
     n_tokens: int
-    """Patches, and the one token beside them."""
+    """Patches, and the tokens beside them."""
 
 
 def image_input(name: str, source: str, config: Any) -> ImageInput:
     """Return what images a backbone reads, from its preprocessor_config.json and its config.
 
+    One token beside the patches is taken for granted; what a family has beyond it is seen later.
+
     Raises:
-        UserError: the file is broken, or the size does not fall into patches.
+        UserError: the file is broken, the size does not fall into patches, or there are none.
     """
     found = _preprocessor(name, source)
+    lacking = [key for key in _NEEDED if not hasattr(config, key)]
+    if lacking:
+        raise UserError(
+            f"backbone: the config of {name!r} ({config.model_type}) has no {', '.join(lacking)};"
+            " only vision transformers, which cut an image into patches, are served."
+        )
     n_channels = int(config.num_channels)
     size = _size(found.get("crop_size") if found.get("do_center_crop") else found.get("size"))
     size = size or _size(config.image_size)

@@ -1,20 +1,23 @@
 """Match a model's layers to roles: from the table of families, or by the model's structure.
 
 An unknown family is tried: its repeated block is found and each linear layer in it is given a role
-by its name and shape. Where that leaves a role open or gives it twice, the model is refused.
+by its name, which its shape has to fit. Where that leaves a role open or gives it twice, the model
+is refused. What its structure does not tell is seen by running it (trainers/probe.py).
 """
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 from transformers import PretrainedConfig
 from transformers.pytorch_utils import Conv1D
 
 from space.errors import UserError
 from trainers.families import FAMILIES, Family, Place, resolved, roles_at
+from trainers.image_input import ImageInput
+from trainers.probe import ProbeError, probe
 
 NEEDED = ("query", "value", "attention_output", "ffn_up", "ffn_down")
 """Roles that a family matched by structure has to have; keys and gates may be missing."""
@@ -60,14 +63,24 @@ class MatchReport:
     """Of one block; all blocks are alike."""
 
 
-def family_of(name: str, model: nn.Module, config: PretrainedConfig) -> Family:
+def family_of(
+    name: str, model: nn.Module, config: PretrainedConfig, image: ImageInput | None = None
+) -> Family:
     """Return the family of a model: its entry of the table, or one made of its structure.
+
+    Args:
+        name: of the backbone, for messages.
+        model: the bare model.
+        config: its own.
+        image: what images it reads; None where it reads text.
 
     Raises:
         UserError: the family is unknown, and its structure does not tell the roles.
     """
     known = FAMILIES.get(config.model_type)
-    return resolved(known, model) if known is not None else _by_structure(name, model, config)
+    return (
+        resolved(known, model) if known is not None else _by_structure(name, model, config, image)
+    )
 
 
 def match_report(model: nn.Module, family: Family) -> MatchReport:
@@ -107,37 +120,81 @@ def widths(layer: nn.Module) -> tuple[int, int]:
     return d_in, d_out
 
 
-def _by_structure(name: str, model: nn.Module, config: PretrainedConfig) -> Family:
-    blocks = _repeated_block(name, model, config)
-    layers = linear_layers(model.get_submodule(blocks).get_submodule("0"))
-    given = [(path, _role_of(path)) for path, _ in layers]
-    counts = Counter(role for _, role in given if role)
-    problems = [f"{role} is missing" for role in NEEDED if not counts[role]]
-    problems += [f"{role} fits several layers" for role, count in counts.items() if count > 1]
+def _by_structure(
+    name: str, model: nn.Module, config: PretrainedConfig, image: ImageInput | None
+) -> Family:
+    path = _repeated_block(name, model, config)
+    blocks = model.get_submodule(path)
+    assert isinstance(blocks, nn.ModuleList)
+    layers = {layer: widths(module) for layer, module in linear_layers(blocks[0])}
+    given = {layer: _role_of(layer) for layer in layers}
+    problems = _open_roles(given) or _misfits({given[layer]: layers[layer] for layer in layers})
+    if any({p: widths(m) for p, m in linear_layers(block)} != layers for block in blocks):
+        problems = ["not all blocks have the same layers"]
     if problems:
         found = "; ".join(
-            f"{path} {widths(layer)[0]}->{widths(layer)[1]}: {role or 'no role'}"
-            for (path, layer), (_, role) in zip(layers, given, strict=True)
+            f"{layer} {d_in}->{d_out}: {given[layer] or 'no role'}"
+            for layer, (d_in, d_out) in layers.items()
         )
-        raise UserError(
-            f"backbone: {name!r} is of the family {config.model_type!r}, which is not in the table"
-            f" of families ({', '.join(FAMILIES)}), and the layers of its blocks ({blocks}) do not"
-            f" tell their roles: {', '.join(problems)}. Found: {found}. Add an entry to"
-            " trainers/families.py."
+        raise _unknown(
+            name,
+            config,
+            f"the layers of its blocks ({path}) do not tell their roles:"
+            f" {', '.join(problems)}. Found: {found}",
         )
+    try:
+        seen = probe(model, path, image)
+    except ProbeError as error:
+        raise _unknown(name, config, str(error)) from error
     return Family(
         model_type=config.model_type,
-        blocks=blocks,
-        roles=roles_at(**{role: Place(path) for path, role in given if role}),
-        final_norm=_final_norm(model, blocks),
-        unused=tuple(part for part, _ in model.named_children() if part == "pooler"),
+        blocks=path,
+        roles=roles_at(**{role: Place(layer) for layer, role in given.items() if role}),
+        final_norm=seen.final_norm,
+        unused=seen.unused,
+        positions_after_padding=_counts_from_padding(model),
         gathers_tokens=False,  # what its blocks make of positions is not known
-        causal=_is_causal(model),
+        causal=seen.causal,
+        modality="text" if image is None else "image",
+        beside_patches=1 if image is None else 1 + seen.n_tokens - image.n_tokens,
     )
 
 
+def _unknown(name: str, config: PretrainedConfig, what: str) -> UserError:
+    return UserError(
+        f"backbone: {name!r} is of the family {config.model_type!r}, which is not in the table of"
+        f" families ({', '.join(FAMILIES)}), and {what}. Add an entry to trainers/families.py."
+    )
+
+
+def _open_roles(given: Mapping[str, str]) -> list[str]:
+    """Return which roles have no layer, or several."""
+    counts = Counter(role for role in given.values() if role)
+    missing = [f"{role} is missing" for role in NEEDED if not counts[role]]
+    return missing + [f"{role} fits several layers" for role, n in counts.items() if n > 1]
+
+
+def _misfits(shapes: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Return which layers are not as wide as their roles have to be."""
+    width, inner = shapes["ffn_down"][1], shapes["ffn_down"][0]
+    heads, kv_width = shapes["attention_output"][0], shapes["value"][1]
+    wanted = {
+        "query": (width, heads),
+        "key": (width, kv_width),
+        "value": (width, kv_width),
+        "attention_output": (heads, width),
+        "ffn_gate": (width, inner),
+        "ffn_up": (width, inner),
+    }
+    return [
+        f"{role} is {shapes[role][0]}->{shapes[role][1]} where {d_in}->{d_out} would fit"
+        for role, (d_in, d_out) in wanted.items()
+        if role in shapes and shapes[role] != (d_in, d_out)
+    ]
+
+
 def _repeated_block(name: str, model: nn.Module, config: PretrainedConfig) -> str:
-    """Return the path of the longest list of like modules that hold linear layers."""
+    """Return the path of the one list of like modules that hold linear layers."""
     lists = {
         path: module
         for path, module in model.named_modules()
@@ -147,10 +204,9 @@ def _repeated_block(name: str, model: nn.Module, config: PretrainedConfig) -> st
     }
     outer = [path for path in lists if not any(path.startswith(f"{other}.") for other in lists)]
     if len(outer) != 1 or config.is_encoder_decoder:
-        raise UserError(
-            f"backbone: {name!r} is of the family {config.model_type!r}, which is not in the table"
-            f" of families ({', '.join(FAMILIES)}), and it has {len(outer)} lists of blocks where"
-            " one is needed. Add an entry to trainers/families.py."
+        found = f" ({', '.join(outer)})" if outer else ""
+        raise _unknown(
+            name, config, f"it has {len(outer)} lists of blocks where one is needed{found}"
         )
     path: str = outer[0]
     n_found, n_wanted = len(lists[path]), config.num_hidden_layers
@@ -163,6 +219,12 @@ def _repeated_block(name: str, model: nn.Module, config: PretrainedConfig) -> st
     return path
 
 
+def _counts_from_padding(model: nn.Module) -> bool:
+    """Return whether positions begin behind the id of padding, as RoBERTa's do."""
+    positions = dict(model.named_modules()).get("embeddings.position_embeddings")
+    return isinstance(positions, nn.Embedding) and positions.padding_idx is not None
+
+
 def _role_of(path: str) -> str:
     """Return the role that a layer's path tells, or nothing."""
     for role, names in _NAMES.items():
@@ -171,20 +233,3 @@ def _role_of(path: str) -> str:
     if _IN_ATTENTION.search(path):
         return "attention_output" if re.fullmatch(rf".*\.({_ATTENTION_ENDS})", path) else ""
     return "ffn_down" if re.fullmatch(rf"(.*\.)?({_FFN_ENDS})", path) else ""
-
-
-def _final_norm(model: nn.Module, blocks: str) -> str:
-    """Return the path of a norm that stands behind the list of blocks, beside it."""
-    parent, _, last = blocks.rpartition(".")
-    names = [name for name, _ in model.get_submodule(parent).named_children()]
-    behind = names[names.index(last) + 1 :]
-    norms = [name for name in behind if "norm" in name.lower() or name.startswith("ln")]
-    return f"{parent}.{norms[0]}".lstrip(".") if norms else ""
-
-
-@torch.no_grad()
-def _is_causal(model: nn.Module) -> bool:
-    """Try whether what the first token gives depends on the last one."""
-    ids = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 5]])
-    hidden = model(input_ids=ids, attention_mask=torch.ones_like(ids))[0]
-    return bool(torch.allclose(hidden[0, 0], hidden[1, 0], atol=1e-6))

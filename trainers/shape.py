@@ -7,11 +7,12 @@ from torch import nn
 from space.cost import BackboneShape
 from space.errors import UserError
 from trainers.families import Family
+from trainers.image_input import ImageInput
 from trainers.matching import linear_layers, widths
 
 
 def measure_shape(
-    name: str, model: nn.Module, family: Family, n_patches: int | None = None
+    name: str, model: nn.Module, family: Family, image: ImageInput | None = None
 ) -> BackboneShape:
     """Return what the cost depends on.
 
@@ -19,7 +20,7 @@ def measure_shape(
         name: of the backbone, for messages.
         model: the bare model.
         family: where its sub-modules are.
-        n_patches: of an image, where the model reads images.
+        image: what images it reads; None where it reads text.
 
     Raises:
         UserError: its blocks differ in their widths.
@@ -42,7 +43,7 @@ def measure_shape(
         block_macs=block_macs + 2 * n_positions * attention_width,
         role_shapes=role_shapes,
         position_tokens=n_positions,
-        embedding_macs=_embedding_macs(model, family, n_patches),
+        embedding_macs=_embedding_macs(model, family, image),
         causal=family.causal,
         gathers_tokens=family.gathers_tokens,
         takes_prefix=bool(family.attention),
@@ -75,16 +76,17 @@ def _position_tokens(name: str, config: Any) -> int:
     return 2 * int(config.position_buckets if config.position_buckets > 0 else span)
 
 
-def _embedding_macs(model: nn.Module, family: Family, n_patches: int | None) -> float:
-    """Return the MACs per token of what stands before the blocks."""
+def _embedding_macs(model: nn.Module, family: Family, image: ImageInput | None) -> float:
+    """Return the MACs per token of what stands before the blocks or between them."""
     macs = 0.0
     apart = (family.blocks, *family.unused)
     for path, module in model.named_modules():
         if path.startswith(tuple(f"{part}." for part in apart)):
             continue
-        if isinstance(module, nn.Linear):
+        if isinstance(module, (nn.Linear, nn.Conv1d)):  # the latter in large DeBERTa-v2 models
             macs += module.weight.numel()
-        elif isinstance(module, nn.Conv2d) and n_patches is not None:
-            # The token beside the patches has no product.
-            macs += module.weight.numel() * n_patches / (n_patches + 1)
+        elif isinstance(module, nn.Conv2d) and image is not None:
+            # The tokens beside the patches have no product.
+            n_patches = image.n_tokens - family.beside_patches
+            macs += module.weight.numel() * n_patches / image.n_tokens
     return macs

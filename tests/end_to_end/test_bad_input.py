@@ -1,12 +1,12 @@
 """What a user can get wrong: one message, exit status 2, no traceback, and nothing written."""
 
-import json
 import socket
 from contextlib import closing
 
 import optuna
 import pytest
 from click.testing import CliRunner
+from transformers import AlbertConfig, BartConfig
 
 from search.cli import main
 from tests.end_to_end.tiny_study import (
@@ -16,6 +16,7 @@ from tests.end_to_end.tiny_study import (
     write_rows,
     write_study,
 )
+from tests.trainers.tiny import save_model
 
 
 def messages(stderr):
@@ -143,7 +144,7 @@ class TestData:
             ),
             (b"text,label\na,x\nb,x\n", "all 2 rows have the label `x`; a classifier needs two"),
             ("text,label\nKäse,x\nb,y\n".encode("latin-1"), "UTF-8"),
-            (b"text,label\n,x\n ,y\n", "none of its 2 rows has both a text and a label"),
+            (b"text,label\n,x\n ,y\n", "none of its 2 rows has a text and a label"),
             (b"text,label\na,x\nb,y\n", "data.train"),
         ],
     )
@@ -202,14 +203,65 @@ class TestBackbone:
             "has no *.safetensors weights. It has pytorch_model.bin, which can run code" in message
         )
 
-    def test_an_unknown_family(self, folder, backbone, refused):
-        other = folder / "other"
-        other.mkdir()
-        for file in backbone.iterdir():
-            (other / file.name).write_bytes(file.read_bytes())
-        (other / "config.json").write_text(json.dumps({"model_type": "albert"}))
+    @pytest.mark.parametrize(
+        ("config", "why"),
+        [
+            (
+                BartConfig(vocab_size=64, d_model=32, encoder_layers=1, decoder_layers=1),
+                "it has 2 lists of blocks where one is needed",
+            ),
+            (
+                AlbertConfig(vocab_size=64, hidden_size=64, num_hidden_layers=2),
+                "it runs 2 blocks but has 1",
+            ),
+        ],
+        ids=["bart", "albert"],
+    )
+    def test_a_family_that_cannot_be_matched(self, folder, refused, config, why):
+        save_model(config, folder / "other")
         (message,) = refused(backbone="other")
-        assert "is of the family 'albert', which is unknown; the families are bert, " in message
+        assert f"is of the family {config.model_type!r}, which is not in the table" in message
+        assert why in message
+
+
+class TestTask:
+    @pytest.mark.parametrize("words", [(), ("--dry-run",)], ids=["search", "dry run"])
+    @pytest.mark.parametrize(
+        ("changes", "why"),
+        [
+            (
+                {"task": "text-clasification"},
+                "task: 'text-clasification' is unknown; the names are text-classification, ",
+            ),
+            ({"task": "causal-lm"}, "causal-lm needs a causal family such as gpt2"),
+            (
+                {"task": "image-classification", "data": {"train": "rows.csv"}},
+                "(bert) reads texts, which does not go with the task 'image-classification'",
+            ),
+            ({"task": "text-pair-classification"}, "has no column `text_pair`; it has the columns"),
+            ({"task": "text-regression"}, "row 1, column `label`: 'food' is not a number."),
+            ({"task": "token-classification"}, 'is a list of texts such as ["New", "York"], but'),
+            (
+                {"task": "text-regression", "space": {"exits": ["middle"]}},
+                "space.exits: a number tells nothing of how sure it is",
+            ),
+            (
+                {"space": {"experts": [2], "kinds": ["ia3"]}},
+                "space.experts: none of the kinds given (ia3) can be made of experts.",
+            ),
+            (
+                {"data": {"train": "rows.csv", "image": "file"}},
+                "data: `image` goes with image-classification, but the task is text-classification",
+            ),
+            (
+                {"objectives": [{"maximize": "entity_f1"}, {"minimize": "train_s"}]},
+                "objectives: 'entity_f1' is not given by the task text-classification; it gives",
+            ),
+        ],
+    )
+    def test_what_does_not_go_with_it(self, refused, words, changes, why):
+        (message,) = refused("search", *words, **changes)
+        assert why in message
 
 
 class TestStorage:

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from pathlib import Path
 
 import optuna
@@ -11,9 +12,10 @@ import yaml
 from click.testing import CliRunner
 
 from search.cli import main
-from search.objectives import METRICS
+from search.objectives import metrics_of
+from search.study_file import load_study_file
 from tests.end_to_end.task_studies import N_ROWS, STUDIES, write_task_study
-from tests.end_to_end.tiny_study import write_study
+from tests.end_to_end.tiny_study import listing, write_study
 from tests.search.finished_study import tracking_store
 from trainers.bundle import read_config
 
@@ -49,6 +51,7 @@ class Finished:
     def __init__(self, name: str, folder: Path) -> None:
         self.what = STUDIES[name]
         self.path = write_task_study(name, folder)
+        self.task = load_study_file(self.path).what
         tracking_store(folder)
         self.said = paradapt("search", self.path)
         self.trials = [t for t in trials_of(self.path) if "same_as" not in t.user_attrs]
@@ -70,7 +73,7 @@ def test_the_trials_end_with_the_metrics_of_the_task(finished):
     for trial in finished.trials:
         metrics = trial.user_attrs["metrics"]
         assert trial.values == [metrics[name] for name in names]
-        assert set(metrics) <= {*METRICS, "train_loss", "epoch_s"}
+        assert set(metrics_of(finished.task)) <= set(metrics)
         assert math.isfinite(metrics["validation_loss"])
     assert "Pareto front" in finished.said.stdout
 
@@ -136,6 +139,28 @@ def test_experts_are_told_with_their_load(finished):
             assert sum(adapter["load"]) == pytest.approx(1)
 
 
+def test_a_dry_run_by_the_command_begins_nothing(tmp_path):
+    path = write_task_study("pairs", tmp_path)
+    before = listing(tmp_path)
+    said = paradapt("search", path, "--dry-run").stdout
+    assert listing(tmp_path) == before
+    for part in ("Backbone ", "Space: ", "Baselines, ", "One trial, ", "No study was begun."):
+        assert re.search(rf"^{part}", said, re.MULTILINE), part
+
+
+def test_words_that_are_not_read_are_told(tmp_path):
+    path = write_task_study("tags", tmp_path, budget={"trials": 1, "epochs": 1})
+    tracking_store(tmp_path)
+    paradapt("search", path)
+    paradapt("export", path, "--select", "trial:0", "--output", tmp_path / "bundle")
+    (tmp_path / "long.conll").write_text("apple\n" * 40)
+    words = ["--input", tmp_path / "long.conll", "--output", tmp_path / "out.csv"]
+    said = paradapt("predict", tmp_path / "bundle", *words)
+    # Of 32 tokens two are special.
+    assert "note: 10 words were not read and have the tag O" in said.stderr
+    assert said.stdout == f"1 rows are in {tmp_path / 'out.csv'}.\n"
+
+
 def real(*parts):
     path = DATA.joinpath(*parts)
     if not path.exists():
@@ -152,15 +177,16 @@ def few_rows(source: str, target: Path, n_rows: int) -> Path:
     return target
 
 
+SMALL = {
+    "backbone": "minilm",
+    "space": {"depth": [2], "insertion": ["last"], "kinds": ["lora"], "rank": [4]},
+    "budget": {"trials": 2, "epochs": 1},
+    "baselines": ["head_only"],
+}
+
+
 class TestRealData:
     """Real rows on the bundled backbone; few of them, as it is the road that is tested."""
-
-    SMALL = {
-        "backbone": "minilm",
-        "space": {"depth": [2], "insertion": ["last"], "kinds": ["lora"], "rank": [4]},
-        "budget": {"trials": 2, "epochs": 1},
-        "baselines": ["head_only"],
-    }
 
     def test_slots_of_spoken_commands(self, tmp_path):
         train = few_rows(real("snips_slots", "train.conll"), tmp_path / "train.conll", 300)
@@ -173,7 +199,7 @@ class TestRealData:
             name="slots",
             task="token-classification",
             data={"train": train.name, "validation": held_out.name, "max_length": 32},
-            **self.SMALL,
+            **SMALL,
         )
         paradapt("search", path)
         for trial in trials_of(path):
@@ -191,9 +217,7 @@ class TestRealData:
         held_out = few_rows(real("jsts", "validation.csv"), tmp_path / "validation.csv", 40)
         tracking_store(tmp_path)
         data = {"train": train.name, "validation": held_out.name, "text_pair": "text_pair"}
-        path = write_study(
-            tmp_path, name="likeness", task="text-regression", data=data, **self.SMALL
-        )
+        path = write_study(tmp_path, name="likeness", task="text-regression", data=data, **SMALL)
         paradapt("search", path)
         for trial in trials_of(path):
             metrics = trial.user_attrs["metrics"]

@@ -31,6 +31,21 @@ class TestContract:
             ({"seed": 1}, "seed", ("0", "1")),
             ({"budget": {"trials": 5, "epochs": 2}}, "budget.epochs", ("1", "2")),
             ({"training": {"batch_size": 8}}, "training.batch_size", ("32", "8")),
+            (
+                {"training": {"exit_tolerance": 0.1}},
+                "training.exit_tolerance",
+                ("0.005", "0.1"),
+            ),
+            (
+                {"space": {"depth": [1, 2], "rank": [2, 4], "experts": [2]}},
+                "space.experts",
+                ("[1]", "[2]"),
+            ),
+            (
+                {"space": {"depth": [1, 2], "rank": [2, 4], "exits": ["middle"]}},
+                "space.exits",
+                ("['none']", "['middle']"),
+            ),
             ({"data": {"train": "rows.csv", "max_length": 20}}, "data.max_length", ("32", "20")),
             ({"data": {"train": "rows.csv", "max_length": 32, "rows": 30}}, "data", ()),
         ],

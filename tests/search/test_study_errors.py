@@ -3,9 +3,11 @@
 import pytest
 import yaml
 
+from search.objectives import METRICS, metrics_of
 from search.study_file import load_study_file
 from space.errors import UserError
 from tests.search.valid_study import VALID
+from trainers.tasks import TASKS
 
 
 @pytest.fixture
@@ -187,6 +189,27 @@ class TestKeys:
             ({"space": {"kinds": []}}, "space.kinds: must not be empty, but got []."),
             ({"space": {"pooling": [1]}}, "space.pooling[0]: must be a text, but got 1."),
             ({"space": {"alpha": 0}}, "space.alpha: must be greater than 0"),
+            ({"space": {"experts": [0]}}, "space.experts[0]: must be at least 1, but got 0."),
+            ({"space": {"experts": 4}}, "space.experts: must be a list, but got 4."),
+            ({"space": {"top_k": [1, 0]}}, "space.top_k[1]: must be at least 1, but got 0."),
+            ({"space": {"token_keep": [0]}}, "space.token_keep[0]: must be greater than 0"),
+            ({"space": {"token_keep": [1.5]}}, "space.token_keep[0]: must be at most 1.0, but got"),
+            ({"space": {"router": []}}, "space.router: must not be empty, but got []."),
+            ({"space": {"skip_layers": "last"}}, "space.skip_layers: must be a list, but got"),
+            ({"space": {"exits": "middle"}}, "space.exits: must be a list, but got 'middle'."),
+            (
+                {"space": {"granularity": "block"}},
+                "space.granularity: 'block' is unknown; the names are global, group, layer.",
+            ),
+            (
+                {"space": {"scaling": "alpha/sqrt"}},
+                "space.scaling: 'alpha/sqrt' is unknown; the names are alpha/rank,"
+                " alpha/sqrt(rank). Did you mean `alpha/sqrt(rank)`",
+            ),
+            (
+                {"training": {"exit_tolerance": -0.1}},
+                "training.exit_tolerance: must be at least 0.0, but got -0.1.",
+            ),
             ({"space": {"insertion": []}}, "space.insertion: must not be empty, but got []."),
             ({"space": {"insertion": 3}}, "space.insertion: must be a list, but got 3."),
             (
@@ -215,8 +238,7 @@ class TestKeys:
             ),
             (
                 {"task": "text-clasification"},
-                "task: must be 'text-classification', but got 'text-clasification'. Did you mean"
-                " `text-classification`?",
+                "task: 'text-clasification' is unknown; the names are text-classification,",
             ),
             (
                 {"sampler": "nsga"},
@@ -332,3 +354,69 @@ class TestKeys:
                 "extra",
             ]
         )
+
+
+class TestTask:
+    """What a task does not have is refused, with what it has."""
+
+    @pytest.mark.parametrize(
+        ("task", "data", "key", "tasks"),
+        [
+            (
+                "text-classification",
+                {"text_pair": "b"},
+                "text_pair",
+                "text-pair-classification, text-regression",
+            ),
+            ("causal-lm", {"label": "topic"}, "label", "text-classification, text-pair-"),
+            ("text-regression", {"image": "file"}, "image", "image-classification"),
+            ("text-regression", {"label_separator": ";"}, "label_separator", "text-classification"),
+            (
+                "image-classification",
+                {"text": "body"},
+                "text",
+                "text-classification, text-pair-classification, text-regression,"
+                " token-classification, causal-lm",
+            ),
+            ("image-classification", {"max_length": 32}, "max_length", "text-classification, "),
+        ],
+    )
+    def test_a_key_that_goes_with_other_tasks(self, problems, task, data, key, tasks):
+        (found,) = problems(task=task, data={"train": "a.csv"} | data)
+        assert found.startswith(f"data: `{key}` goes with {tasks}")
+        assert found.endswith(f", but the task is {task}. Leave it out.")
+
+    def test_all_such_keys_are_told_at_once(self, problems):
+        data = {"train": "a", "text": "body", "max_length": 32, "label_separator": "|"}
+        found = problems(task="image-classification", data=data)
+        assert [line.split("`")[1] for line in found] == ["label_separator", "text", "max_length"]
+
+    @pytest.mark.parametrize("task", sorted(TASKS))
+    def test_a_metric_of_another_task(self, problems, task):
+        others = {name for other in TASKS.values() for name in other.metrics}
+        other = sorted(others - set(TASKS[task].metrics))[0]
+        (found,) = problems(
+            task=task,
+            objectives=[{METRICS[other].direction: other}, {"minimize": "inference_gflops"}],
+        )
+        assert found == (
+            f"objectives: {other!r} is not given by the task {task}; it gives"
+            f" {', '.join(metrics_of(TASKS[task]))}."
+        )
+
+    def test_a_bound_on_a_metric_of_another_task(self, problems):
+        (found,) = problems(task="causal-lm", constraints=[{"accuracy": {"min": 0.5}}])
+        assert found.startswith("constraints: 'accuracy' is not given by the task causal-lm; it")
+        assert "perplexity" in found
+
+    def test_several_labels_have_metrics_of_their_own(self, problems):
+        (found,) = problems(
+            data={"train": "a.csv", "label_separator": "|"},
+            objectives=[{"maximize": "accuracy"}, {"minimize": "inference_gflops"}],
+        )
+        assert "it gives micro_f1, macro_f1, subset_accuracy, " in found
+
+    @pytest.mark.parametrize("task", [["a"], {"a": 1}, None, 3])
+    def test_a_task_that_is_no_text_is_refused_alone(self, problems, task):
+        (found,) = problems(task=task)
+        assert found.startswith("task: must be a text, but got ")

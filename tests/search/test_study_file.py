@@ -12,6 +12,7 @@ from space.errors import UserError
 from space.roles import LINEAR_ROLES
 from space.search_space import FloatRange
 from tests.search.valid_study import VALID
+from trainers.tasks import TASKS
 
 ROLES_HERE = tuple(role for role in LINEAR_ROLES if role != "ffn_gate")
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -125,7 +126,97 @@ class TestRead:
         assert len(caught.value.problems) == 3
         assert "space.depth: 9 is not possible; the backbone has 4 blocks" in text
         assert "space.roles: 'querry' is unknown" in text and "Did you mean `query`" in text
-        assert "space.pooling: 'max' is unknown; the names are mean, cls, attention" in text
+        assert "space.pooling: 'max' is unknown; the names are mean, cls, last, attention" in text
+
+
+RICH = {
+    "granularity": "layer",
+    "scaling": "alpha/sqrt(rank)",
+    "experts": [1, 4],
+    "top_k": [1, 2],
+    "router": ["token", "sequence"],
+    "token_keep": [1.0, 0.5],
+    "skip_layers": ["last"],
+    "exits": ["none", "middle"],
+}
+
+
+class TestTask:
+    @pytest.mark.parametrize(
+        ("task", "first"),
+        [
+            ("text-classification", {"maximize": "accuracy"}),
+            ("text-pair-classification", {"maximize": "accuracy"}),
+            ("text-regression", {"maximize": "pearson"}),
+            ("token-classification", {"maximize": "entity_f1"}),
+            ("image-classification", {"maximize": "accuracy"}),
+            ("causal-lm", {"minimize": "perplexity"}),
+        ],
+    )
+    def test_its_first_metric_and_the_cost_are_the_default_objectives(
+        self, load, tmp_path, task, first
+    ):
+        study = load(task=task)
+        assert study.objectives == (first, {"minimize": "inference_gflops"})
+        path = tmp_path / "resolved.yaml"
+        path.write_text(study.to_yaml())
+        assert load_study_file(path) == study
+
+    def test_with_several_labels_it_is_micro_f1(self, load):
+        study = load(data={"train": "a.csv", "label_separator": ";"})
+        assert study.objective_names == ("micro_f1", "inference_gflops")
+        assert study.what.multi_label and study.columns.label_separator == ";"
+
+    def test_objectives_that_are_given_stay(self, load):
+        given = [{"maximize": "spearman"}, {"minimize": "trainable_params"}]
+        study = load(task="text-regression", objectives=given)
+        assert list(study.objectives) == given
+
+    def test_pairs_are_read_from_text_and_text_pair(self, load):
+        columns = load(task="text-pair-classification").columns
+        assert (columns.text, columns.text_pair) == ("text", "text_pair")
+        data = {"train": "a.csv", "text": "a", "text_pair": "b"}
+        columns = load(task="text-pair-classification", data=data).columns
+        assert (columns.text, columns.text_pair) == ("a", "b")
+
+    def test_a_regression_reads_pairs_where_a_second_column_is_named(self, load):
+        assert load(task="text-regression").what.inputs == ("text",)
+        data = {"train": "a.csv", "text_pair": "other"}
+        assert load(task="text-regression", data=data).what.inputs == ("text", "text_pair")
+
+    def test_images_have_a_column_of_their_own(self, load):
+        assert load(task="image-classification").columns.image == "image"
+        data = {"train": "a.csv", "image": "file"}
+        assert load(task="image-classification", data=data).columns.image == "file"
+
+
+class TestSpace:
+    def test_every_key_reaches_the_space(self, load):
+        space = load(space=RICH).search_space(SHAPE, HEAD)
+        for key, value in RICH.items():
+            assert getattr(space, key) == (tuple(value) if isinstance(value, list) else value), key
+
+    def test_exits_of_a_regression_are_refused(self, load):
+        study = load(task="text-regression", space={"exits": ["none", "middle"]})
+        with pytest.raises(UserError, match=r"^space.exits: a number tells nothing of how sure"):
+            study.search_space(SHAPE, HeadShape(n_outputs=1))
+        load(task="text-regression", space={"exits": ["none"]}).search_space(SHAPE, HEAD)
+
+    @pytest.mark.parametrize(
+        ("task", "space", "key"),
+        [
+            ("token-classification", {"exits": ["middle"]}, "space.exits"),
+            ("token-classification", {"pooling": ["mean"]}, "space.pooling"),
+            ("causal-lm", {"token_keep": [0.5]}, "space.token_keep"),
+            ("causal-lm", {"experts": [2], "router": ["sequence"]}, "space.router"),
+        ],
+    )
+    def test_what_does_not_go_with_the_head_is_refused(self, load, task, space, key):
+        head = HeadShape(n_outputs=9, per_token=True, trained=task != "causal-lm")
+        with pytest.raises(UserError) as caught:
+            load(task=task, space=space).search_space(SHAPE, head)
+        (problem,) = caught.value.problems
+        assert problem.startswith(f"{key}: ")
 
 
 class TestSet:
@@ -168,6 +259,9 @@ class TestSchema:
         shipped = (STUDIES / "study.schema.json").read_text(encoding="utf-8")
         assert shipped == schema(), "run: python -m search.study_file > studies/study.schema.json"
 
+    def test_objectives_may_be_left_out(self):
+        assert json.loads(schema())["required"] == ["name", "task", "backbone", "data"]
+
     def test_every_key_has_a_description(self):
         sections = json.loads(schema())
         for name, section in {"": sections, **sections["$defs"]}.items():
@@ -183,6 +277,7 @@ class TestSchema:
         properties = json.loads(schema())["properties"]
         assert {"tpe", "nsga2", "random"} <= set(properties["sampler"]["enum"])
         assert {"pareto-halving", "none"} == set(properties["pruner"]["enum"])
+        assert set(properties["task"]["enum"]) == set(TASKS)
 
     @pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.name)
     def test_a_study_file_that_we_ship_names_the_schema(self, path):

@@ -9,11 +9,19 @@ import pytest
 import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, BertTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    BertTokenizerFast,
+    Gemma2Config,
+    GraniteConfig,
+    LlamaConfig,
+    ResNetConfig,
+    RoFormerConfig,
+)
 
 from space.errors import UserError
 from space.roles import ROLES
-from tests.trainers.tiny import CAUSAL_FAMILIES, save_tiny, vocabulary
+from tests.trainers.tiny import CAUSAL_FAMILIES, WIDTH, save_model, save_tiny, vocabulary
 from trainers import backbone_source
 from trainers.backbone import fingerprint, load_backbone
 from trainers.backbone_source import BUNDLED
@@ -232,6 +240,65 @@ def test_a_language_model_keeps_its_own_head(tiny_folders, family):
         torch.testing.assert_close(found, own(input_ids=ids).logits, atol=1e-5, rtol=1e-5)
     assert loaded.n_vocabulary == 64
     assert not any(parameter.requires_grad for parameter in loaded.lm_head.parameters())
+
+
+def language_model(config, folder):
+    """Save a language model with its head, which `save_model` leaves out of unknown families."""
+    save_model(config, folder)
+    torch.manual_seed(7)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return str(folder)
+
+
+SMALL = {
+    "vocab_size": 64,
+    "hidden_size": WIDTH,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "intermediate_size": 48,
+    "initializer_range": 0.2,
+    "pad_token_id": 0,
+    "bos_token_id": 2,
+    "eos_token_id": 3,
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (lambda: Gemma2Config(**SMALL, head_dim=8, final_logit_softcapping=1.0), "is more than"),
+        (lambda: GraniteConfig(**SMALL, logits_scaling=8.0), "is more than one linear layer"),
+        (lambda: RoFormerConfig(**SMALL, is_decoder=True), "is more than one linear layer"),
+        (lambda: RoFormerConfig(**SMALL), "sees later tokens too"),
+    ],
+)
+def test_an_unknown_language_model_whose_answer_would_be_wrong_is_refused(
+    config, message, tmp_path
+):
+    folder = language_model(config(), tmp_path / "model")
+    with pytest.raises(UserError, match=message):
+        load_backbone(folder, task="causal-lm")
+
+
+def test_the_fingerprint_covers_a_head_of_its_own_but_not_a_shared_one(tmp_path):
+    prints = {}
+    for tied in (True, False):
+        config = LlamaConfig(**SMALL, tie_word_embeddings=tied)
+        folder = language_model(config, tmp_path / str(tied))
+        prints[tied] = (
+            load_backbone(folder).fingerprint,
+            load_backbone(folder, task="causal-lm").fingerprint,
+        )
+    assert prints[True][0] == prints[True][1]
+    assert prints[False][0] != prints[False][1]
+
+
+def test_what_cuts_no_patches_is_refused(tmp_path):
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1])
+    folder = save_model(config, tmp_path / "model")
+    with pytest.raises(UserError, match="has no image_size, patch_size"):
+        load_backbone(str(folder), task="image-classification")
 
 
 def test_images_are_read_as_the_folder_says(tiny_backbones):

@@ -97,3 +97,45 @@ def test_a_folder_that_cannot_be_made_is_no_error(measured, tmp_path, monkeypatc
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert calibration.fastest_way(*SIZE) == "concatenated"
+
+
+def test_a_user_without_a_home_folder_is_no_error(measured, monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(calibration.Path, "home", no_home)
+    assert calibration.fastest_way(*SIZE) == "concatenated"
+
+
+def test_another_machines_measurement_is_kept_and_not_used(measured, tmp_path):
+    path = tmp_path / "paradapt" / "expert-ways.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"an abacus": {"16 16 4 4 2": "looped"}}))
+    assert calibration.fastest_way(*SIZE) == "concatenated"
+    kept = json.loads(path.read_text())
+    assert kept["an abacus"] == {"16 16 4 4 2": "looped"}
+    assert kept[calibration._machine()] == {"16 16 4 4 2": "concatenated"}
+
+
+def test_processes_that_measure_at_once_agree_on_the_first(monkeypatch):
+    times = dict(zip(WAYS, (1.0, 2.0, 3.0), strict=True))
+
+    def measure(size):
+        calibration._keep(" ".join(map(str, size)), "looped")  # as another process would
+        return times
+
+    monkeypatch.setattr(calibration, "measure", measure)
+    assert calibration.fastest_way(*SIZE) == "looped"
+
+
+def test_where_all_experts_are_chosen_nothing_is_measured(measured):
+    asked, measure = measured
+    measure.times = {"concatenated": 9.0, "grouped": 1.0, "looped": 9.0}
+    assert calibration.fastest_way(16, 16, 4, 4, 4) == "concatenated"
+    assert asked == []
+
+
+def test_nothing_is_left_beside_the_file(measured, tmp_path):
+    calibration.fastest_way(*SIZE)
+    assert [path.name for path in (tmp_path / "paradapt").iterdir()] == ["expert-ways.json"]

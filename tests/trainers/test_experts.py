@@ -53,7 +53,7 @@ def written_out(module, x, per_sequence=False):
         for token in row:
             shares = (module.router.weight @ (mean if per_sequence else token)).softmax(0)
             chosen = shares.argsort(descending=True)[: module.top_k]
-            total = shares[chosen].sum()
+            total = shares[chosen].sum().detach()
             answer = torch.zeros(D_OUT)
             for expert in chosen:
                 inner = module.activation(module.down[expert] @ token + module.down_bias[expert])
@@ -64,13 +64,25 @@ def written_out(module, x, per_sequence=False):
     return torch.stack(rows)
 
 
+def gradients(out, module, x):
+    """Return those of x and of each parameter, of a sum that weighs each answer otherwise."""
+    weighed = (out * torch.linspace(-1, 1, out.numel()).view_as(out)).sum()
+    return torch.autograd.grad(weighed, [x, *module.parameters()])
+
+
+def assert_near(found, expected):
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("n", "top_k"), [(4, 2), (8, 1), (3, 3), (16, 2)])
 @pytest.mark.parametrize("router", ["token", "sequence"])
 def test_each_way_is_the_loop_written_out(way, n, top_k, router):
-    module, x = experts(way, n=n, top_k=top_k, router=router), tokens()
-    expected = written_out(module, x, per_sequence=router == "sequence")
-    torch.testing.assert_close(module(x), expected, atol=1e-5, rtol=1e-5)
+    module, x = experts(way, n=n, top_k=top_k, router=router), tokens().requires_grad_()
+    out, expected = module(x), written_out(module, x, per_sequence=router == "sequence")
+    assert_near([out], [expected])
+    assert_near(gradients(out, module, x), gradients(expected, module, x))
 
 
 SIZES = [(4, 2, 4), (8, 1, 3), (8, 2, 32), (16, 2, 1), (5, 5, 7)]
@@ -78,21 +90,16 @@ SIZES = [(4, 2, 4), (8, 1, 3), (8, 2, 32), (16, 2, 1), (5, 5, 7)]
 
 @pytest.mark.parametrize(("n", "top_k", "rank"), SIZES)
 @pytest.mark.parametrize("bias", [True, False])
-def test_the_ways_agree_in_answers_and_gradients(n, top_k, rank, bias):
-    x = tokens(3, 5)
-    found = {}
+@pytest.mark.parametrize("router", ["token", "sequence"])
+def test_the_ways_agree_in_answers_and_gradients(n, top_k, rank, bias, router):
+    x = tokens().requires_grad_()
+    found = []
     for way in WAYS:
-        module = experts(way, n=n, top_k=top_k, rank=rank, bias=bias)
-        own = x.clone().requires_grad_()
-        out = module(own)
-        (out * torch.linspace(-1, 1, out.numel()).view_as(out)).sum().backward()
-        grads = {name: p.grad for name, p in module.named_parameters()}
-        found[way] = [out, own.grad, *grads.values()]
-        assert all(grad is not None for grad in grads.values())
-    first, *others = found.values()
-    for other in others:
-        for a, b in zip(first, other, strict=True):
-            torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+        module = experts(way, n=n, top_k=top_k, rank=rank, bias=bias, router=router)
+        out = module(x)
+        found.append([out, *gradients(out, module, x)])
+    for other in found[1:]:
+        assert_near(other, found[0])
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -195,14 +202,29 @@ def test_training_keeps_no_statistics_and_answering_no_loss():
     assert module.balance is None
 
 
+def test_relative_positions_are_no_tokens():
+    module, positions = experts(), tokens(1, 40)
+    module.train()(tokens())
+    balance = module.balance
+    module(positions)
+    assert module.balance is balance
+    module.eval()(tokens())
+    routing = module.routing()
+    module(positions)
+    assert module.routing() == routing
+
+
+@pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("rank", [4, 3])
 @pytest.mark.parametrize(("way", "computed"), [("concatenated", 4), ("grouped", 2), ("looped", 2)])
-def test_what_runs_is_what_is_counted(way, computed, rank):
-    module, x = experts(way, rank=rank, bias=False), tokens()
+def test_what_runs_is_what_is_counted(way, computed, rank, bias):
+    module, x = experts(way, rank=rank, bias=bias), tokens()
     with FlopCounterMode(display=False, custom_mapping=GROUPED_FLOPS) as counter:
         module(x)
     padded = rank if way != "grouped" else 4 * -(-rank // 4)
-    macs = 15 * (computed * padded * (D_IN + D_OUT) + 4 * D_IN)
+    # Of the biases only the upper ones of all experts are a product, weighed by their gates.
+    biases = 4 * D_OUT if bias and way == "concatenated" else 0
+    macs = 15 * (computed * padded * (D_IN + D_OUT) + biases + 4 * D_IN)
     assert counter.get_total_flops() == 2 * macs
 
 

@@ -6,12 +6,16 @@ from transformers import (
     AlbertConfig,
     BartConfig,
     BloomConfig,
+    Data2VecTextConfig,
+    DeiTConfig,
+    Dinov2WithRegistersConfig,
     ErnieConfig,
     GPTNeoXConfig,
     OPTConfig,
     PhiConfig,
     RoFormerConfig,
     T5Config,
+    Wav2Vec2Config,
 )
 
 from space.errors import UserError
@@ -138,3 +142,61 @@ def test_a_variant_of_a_family_is_found_by_what_is_there(tmp_path):
     roles = dict(backbone.family.roles)
     assert roles["ffn_gate"].path.endswith("wi_0") and roles["ffn_up"].path.endswith("wi_1")
     assert "ffn_gate" in backbone.shape.roles
+
+
+def test_the_norm_that_stands_before_the_blocks_in_the_model_is_found(tmp_path):
+    backbone = load(UNKNOWN["opt"](), tmp_path / "model")
+    assert backbone.family.final_norm == "decoder.final_layer_norm"
+
+
+def test_positions_that_begin_behind_padding_are_seen(tmp_path):
+    backbone = load(Data2VecTextConfig(**COMMON), tmp_path / "model")
+    ids = torch.full((1, backbone.max_tokens + 1), 7)
+    backbone.model(input_ids=ids[:, 1:])
+    with pytest.raises((IndexError, RuntimeError)):
+        backbone.model(input_ids=ids)
+
+
+@pytest.mark.parametrize(
+    ("config", "n_tokens"),
+    [
+        (DeiTConfig, 9 + 2),  # one of its class, one of its teacher
+        (Dinov2WithRegistersConfig, 9 + 1 + 4),
+    ],
+)
+def test_the_tokens_of_an_image_are_counted(config, n_tokens, tmp_path):
+    sizes = {key: COMMON[key] for key in ("hidden_size", "num_hidden_layers")}
+    made = config(
+        **sizes,
+        num_attention_heads=4,
+        intermediate_size=48,
+        mlp_ratio=2,
+        image_size=12,
+        patch_size=4,
+    )
+    folder = save_model(made, tmp_path / "model", images=True)
+    backbone = load_backbone(str(folder), task="image-classification")
+    assert match_report(backbone.model, backbone.family).how == "structure"
+    assert backbone.image.n_tokens == n_tokens
+    assert n_tokens - backbone.family.beside_patches == 9
+    assert backbone.shape.embedding_macs == pytest.approx(3 * 4 * 4 * WIDTH * 9 / n_tokens)
+    with pytest.raises(UserError, match="reads images, which does not go with the task"):
+        load_backbone(str(folder))
+
+
+def test_what_reads_sound_is_refused(tmp_path):
+    config = Wav2Vec2Config(
+        hidden_size=WIDTH,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        intermediate_size=48,
+        conv_dim=[8],
+        conv_kernel=[3],
+        conv_stride=[2],
+        num_feat_extract_layers=1,
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+        vocab_size=64,
+    )
+    with pytest.raises(UserError, match="reads input_values; only text"):
+        load(config, tmp_path / "model")

@@ -76,12 +76,16 @@ class Experts(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the experts add: (B, N, I) gives (B, N, O)."""
-        mask = self._mask(x)
+        mask = self.running.mask
+        # DeBERTa also sends its relative positions through queries and keys: no row's tokens.
+        are_tokens = mask is None or mask.shape == x.shape[:2]
+        mask = mask if are_tokens else None
         routed = _row_means(x, mask) if self.per_sequence else x
         shares = self.router(routed).softmax(-1)  # (B, N or 1, E)
         top, chosen = shares.topk(self.top_k, dim=-1)  # (B, N or 1, K)
         gates = top / top.sum(-1, keepdim=True).detach()
-        self._note(shares, chosen, mask)
+        if are_tokens:
+            self._note(shares, chosen, mask)
         n_rows, n_tokens, _ = x.shape
         if self.per_sequence:
             gates = gates.expand(-1, n_tokens, -1)
@@ -114,19 +118,13 @@ class Experts(nn.Module):
         self.counts.zero_()
         self.entropy.zero_()
 
-    def _mask(self, x: Tensor) -> Tensor | None:
-        mask = self.running.mask
-        # DeBERTa also sends its relative positions through queries and keys: no row's tokens.
-        return mask if mask is not None and mask.shape == x.shape[:2] else None
-
     def _note(self, shares: Tensor, chosen: Tensor, mask: Tensor | None) -> None:
         """Keep the loss that balances the load in training, and the statistics otherwise."""
         shares, chosen = shares.flatten(0, 1), chosen.flatten(0, 1)
-        real = (
-            shares.new_ones(len(shares))
-            if mask is None or self.per_sequence
-            else (mask.flatten().to(shares.dtype))
-        )
+        if mask is None or self.per_sequence:
+            real = shares.new_ones(len(shares))
+        else:
+            real = mask.flatten().to(shares.dtype)
         ones = real.unsqueeze(1).expand_as(chosen)
         counts = shares.new_zeros(len(shares), self.n_experts).scatter(1, chosen, ones).sum(0)
         if self.training:

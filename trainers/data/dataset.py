@@ -10,13 +10,14 @@ import pandas
 
 from space.errors import UserError
 from trainers.columns import Columns
+from trainers.data.decode import pixels_of
 from trainers.data.fingerprint import fingerprint
-from trainers.data.images import pixels_of
-from trainers.data.labels import Labelling, labelling_of
-from trainers.data.notices import first, in_rows, overlap_notices
+from trainers.data.labelling import Labelling, one_stratum, single_notices, unknown_notices
+from trainers.data.labels import labelling_of
+from trainers.data.notices import first, image_overlap_notices, in_rows, overlap_notices
 from trainers.data.scale import TargetScale
 from trainers.data.sources import read_source
-from trainers.data.stratify import sample_rows, split_rows
+from trainers.data.stratify import can_split, sample_rows, split_rows
 from trainers.image_input import ImageInput
 from trainers.tasks import Task
 
@@ -31,6 +32,8 @@ class Split:
     labels: Any
     """class: (rows,) int64; classes: (rows, labels) float32; number: (rows,) float32, standardised;
     tags: for each row (words,) int64; none: (rows,) zeros."""
+    labelled: bool = True
+    """False where the rows are to be answered for, so that all of them are kept."""
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
@@ -82,40 +85,49 @@ def load_data(
         UserError: what the user gave cannot be read or cannot be trained on.
     """
     where = "data.train" if source is None else f"data.source {source}"
+    place = where if validation is None else "data.validation"
     labelling = labelling_of(task, columns)
     notices: list[str] = []
-    frame = read_source(task, source, train, columns, where)
+    frame = read_source(task, source, train, columns, where, notices)
     frame = _usable(task, labelling, frame, where, notices)
     labelling.check(frame, where)
     if validation is None:
-        strata = labelling.strata(frame)
-        notices.extend(labelling.single_notices(frame, where))
-        kept, held_out = split_rows(strata, validation_share, seed, where)
-        sides = frame.iloc[kept], frame.iloc[held_out]
+        sides = _parted(labelling, frame, validation_share, seed, where, notices)
     else:
-        other = read_source(task, None, validation, columns, "data.validation")
-        sides = frame, _usable(task, labelling, other, "data.validation", notices)
-        notices.extend(labelling.unknown_notices(*sides))
+        other = read_source(task, None, validation, columns, place, notices)
+        sides = frame, _usable(task, labelling, other, place, notices)
     training = _sample(labelling, sides[0], rows, seed, where, notices)
-    place = where if validation is None else "data.validation"
-    notices.extend(overlap_notices(task, training, sides[1], place))
-    return _finished(task, labelling, training, sides[1], image, where, notices)
+    labelling.check(training, where)
+    notices.extend(unknown_notices(labelling, training, sides[1], place))
+    labels = labelling.names({*labelling.counts(training), *labelling.counts(sides[1])})
+    scale = labelling.scale(training)
+    data = TaskData(
+        train=_split(task, labelling, training, labels, scale, image, where),
+        validation=_split(task, labelling, sides[1], labels, scale, image, place),
+        labels=labels,
+        scale=scale,
+        notices=(),
+        fingerprint="",
+    )
+    notices.extend(_overlap_notices(task, data, training, sides[1], place))
+    return replace(
+        data,
+        notices=tuple(notices),
+        fingerprint=fingerprint(
+            [(split.inputs, split.labels) for split in (data.train, data.validation)], labels, scale
+        ),
+    )
 
 
 def _usable(
     task: Task, labelling: Labelling, frame: pandas.DataFrame, where: str, notices: list[str]
 ) -> pandas.DataFrame:
-    """Return the rows that have all their inputs and a label."""
+    """Return the rows that have all their inputs and a label, checked."""
     empty = pandas.Series(False, index=frame.index)
     for name in task.inputs:
-        if name in ("text", "text_pair"):
-            empty |= frame[name].str.strip() == ""
-        elif name == "words":
-            empty |= frame[name].map(len) == 0
+        empty |= frame[name].map(_is_empty)
     if labelling.required:
-        empty |= frame["label"].map(lambda label: not label if label is None else not len(label))
-        if isinstance(frame["label"].iloc[0], str):
-            empty |= frame["label"].str.strip() == ""
+        empty |= frame["label"].map(_is_empty)
     what = " and ".join(_spelled(name) for name in task.inputs)
     if empty.all():
         also = " and a label" if labelling.required else ""
@@ -126,11 +138,45 @@ def _usable(
             f"{where}: {in_rows(int(empty.sum()))} of {len(frame)} without {what}{also}"
             f" dropped (row {first(list(frame.loc[empty, 'row']))})."
         )
-    return frame.loc[~empty]
+    usable = frame.loc[~empty]
+    labelling.check_values(usable, where)
+    notices.extend(labelling.notices(usable, where))
+    return usable
+
+
+def _is_empty(value: Any) -> bool:
+    """Return whether a text is blank, words are none, or an image is not there."""
+    if value is None:
+        return True
+    if isinstance(value, str):
+        return not value.strip()
+    return isinstance(value, tuple) and not value
 
 
 def _spelled(name: str) -> str:
     return {"text": "a text", "text_pair": "a second text", "words": "words"}.get(name, "an image")
+
+
+def _parted(
+    labelling: Labelling,
+    frame: pandas.DataFrame,
+    share: float,
+    seed: int,
+    where: str,
+    notices: list[str],
+) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+    """Part rows into those of training and those of validation."""
+    if len(frame) == 1:
+        raise UserError(
+            f"{where}: has 1 row, of which none can be kept for validation. Add rows, or name a"
+            " file in data.validation."
+        )
+    notices.extend(single_notices(labelling, frame, where))
+    strata = labelling.strata(frame)
+    if not labelling.each_side and not can_split(strata, share):
+        strata = one_stratum(frame)
+    kept, held_out = split_rows(strata, share, seed, where)
+    return frame.iloc[kept], frame.iloc[held_out]
 
 
 def _sample(
@@ -148,35 +194,14 @@ def _sample(
         return frame
     strata = labelling.strata(frame)
     n_strata = len(numpy.unique(strata))
-    if rows < n_strata:
+    if rows < n_strata and labelling.each_side:
         raise UserError(
             f"data.rows: {rows} rows cannot hold one of each of the {n_strata} labels in {where}; "
             f"at least {n_strata} are needed."
         )
+    if rows < n_strata:
+        strata = one_stratum(frame)
     return frame.iloc[sample_rows(strata, rows, seed)]
-
-
-def _finished(
-    task: Task,
-    labelling: Labelling,
-    training: pandas.DataFrame,
-    validation: pandas.DataFrame,
-    image: ImageInput | None,
-    where: str,
-    notices: list[str],
-) -> TaskData:
-    labels = labelling.names(training, validation)
-    scale = labelling.scale(training)
-    data = TaskData(
-        train=_split(task, labelling, training, labels, scale, image, where),
-        validation=_split(task, labelling, validation, labels, scale, image, where),
-        labels=labels,
-        scale=scale,
-        notices=tuple(notices),
-        fingerprint="",
-    )
-    sides = [(split.inputs, split.labels) for split in (data.train, data.validation)]
-    return replace(data, fingerprint=fingerprint(sides, labels))
 
 
 def _split(
@@ -198,6 +223,20 @@ def _split(
     return Split(inputs=inputs, labels=labelling.encoded(frame, labels, scale))
 
 
+def _overlap_notices(
+    task: Task,
+    data: TaskData,
+    training: pandas.DataFrame,
+    validation: pandas.DataFrame,
+    where: str,
+) -> list[str]:
+    if "image" not in task.inputs:
+        return overlap_notices(task, training, validation, where)
+    own: Any = data.train.inputs["image"]
+    others: Any = data.validation.inputs["image"]
+    return image_overlap_notices(own, others, list(validation["row"]), where)
+
+
 def unlabelled(task: Task, inputs: Mapping[str, Sequence[Any]]) -> Split:
     """Return rows without labels as a split, for prediction.
 
@@ -207,4 +246,4 @@ def unlabelled(task: Task, inputs: Mapping[str, Sequence[Any]]) -> Split:
     labels: Any = numpy.zeros(n_rows, numpy.int64)
     if task.labels == "tags":
         labels = [numpy.arange(len(words), dtype=numpy.int64) for words in inputs["words"]]
-    return Split(inputs=inputs, labels=labels)
+    return Split(inputs=inputs, labels=labels, labelled=False)

@@ -6,15 +6,24 @@ from typing import Any
 
 import numpy
 
+from trainers.data.scale import TargetScale
 
-def fingerprint(sides: Sequence[tuple[Mapping[str, Any], Any]], labels: Sequence[str]) -> str:
+
+def fingerprint(
+    sides: Sequence[tuple[Mapping[str, Any], Any]],
+    labels: Sequence[str],
+    scale: TargetScale | None,
+) -> str:
     """Return the SHA-256 over inputs and labels of all rows, in order, side by side.
 
     Args:
         sides: (inputs, labels) of training and of validation.
         labels: names of the labels.
+        scale: of labels that are numbers, which are standardised in `sides`.
     """
     digest = hashlib.sha256()
+    if scale is not None:
+        _add(digest, f"{scale.mean!r} {scale.std!r}")
     for name in labels:
         _add(digest, name)
     for inputs, own in sides:

@@ -106,7 +106,7 @@ def _csv_records(path: Path, where: str, delimiter: str) -> Iterator[tuple[int, 
                 'A double quote inside a quoted field is written twice: "he said ""yes""".'
             ) from error
         except UnicodeDecodeError as error:
-            raise _not_utf8(path, where) from error
+            raise not_utf8(path, where) from error
 
 
 def _json_objects(path: Path, where: str) -> Iterator[dict[str, str]]:
@@ -116,7 +116,7 @@ def _json_objects(path: Path, where: str) -> Iterator[dict[str, str]]:
                 if line.strip():
                     yield _json_object(line, f"{where}: line {number} of `{path}`")
         except UnicodeDecodeError as error:
-            raise _not_utf8(path, where) from error
+            raise not_utf8(path, where) from error
 
 
 def _json_object(line: str, place: str) -> dict[str, str]:
@@ -133,7 +133,7 @@ def _json_object(line: str, place: str) -> dict[str, str]:
         )
     values = {key: _as_text(value) for key, value in record.items()}
     for key, value in values.items():
-        if not _is_unicode(key + value):
+        if not is_unicode(key + value):
             raise UserError(
                 f"{place}, key {key!a}: half of a surrogate pair (a \\ud800 to \\udfff escape "
                 "without its other half) is no character; write the character itself."
@@ -175,7 +175,8 @@ def _open_text(path: Path, newline: str) -> TextIO:
     return path.open(encoding="utf-8-sig", newline=newline)
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """Return whether a text is one of whole characters, without halves of surrogate pairs."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -183,8 +184,8 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _not_utf8(path: Path, where: str) -> UserError:
-    """Find the first byte that is not UTF-8; a decoder's own offset counts from its last buffer."""
+def not_utf8(path: Path, where: str) -> UserError:
+    """Name the first byte that is not UTF-8; a decoder's own offset counts from its last buffer."""
     offset = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):

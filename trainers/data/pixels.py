@@ -26,6 +26,11 @@ class ImageTable:
     """Shape (rows,)."""
     image: ImageInput
 
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user should know: nothing, as images are read whole."""
+        return ()
+
     def __len__(self) -> int:
         return len(self.pixels)
 

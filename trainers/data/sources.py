@@ -7,9 +7,10 @@ import pandas
 
 from space.errors import UserError, close_matches
 from trainers.columns import Columns
-from trainers.data.conll import SUFFIXES, parse_list, read_conll
+from trainers.data.conll import SUFFIXES, Sentence, parse_list, read_conll
 from trainers.data.docstrings import docstring_rows
-from trainers.data.images import read_images
+from trainers.data.formats import READERS
+from trainers.data.images import other_files_notices, read_images
 from trainers.data.table import check_file, read_table
 from trainers.tasks import Task
 
@@ -20,9 +21,24 @@ SOURCES: Mapping[str, Callable[[], pandas.DataFrame]] = {
 
 
 def read_source(
-    task: Task, source: str | None, path: Path | None, columns: Columns, where: str
+    task: Task,
+    source: str | None,
+    path: Path | None,
+    columns: Columns,
+    where: str,
+    notices: list[str],
 ) -> pandas.DataFrame:
     """Return the rows of a task: a column for each of its inputs, `label`, and `row` from 1.
+
+    Rows of tags have `line` besides: the first line of a sentence in its file, 0 in a table.
+
+    Args:
+        task: what is learned.
+        source: a built-in source, or None with `path`.
+        path: a file or folder, or None with `source`.
+        columns: where in the file what is.
+        where: what the user wrote it under, for messages.
+        notices: takes what the user should know.
 
     Raises:
         UserError: what the user gave cannot be read.
@@ -31,6 +47,8 @@ def read_source(
         return _built_in(task, source)
     assert path is not None, "the study file names a source or a training file"
     if "image" in task.inputs:
+        if path.is_dir():
+            notices.extend(other_files_notices(path, where))
         return read_images(path, columns.image, columns.label, where)
     if "words" in task.inputs:
         return _tagged(path, columns, where)
@@ -61,36 +79,46 @@ def _built_in(task: Task, source: str) -> pandas.DataFrame:
 
 def _tagged(path: Path, columns: Columns, where: str) -> pandas.DataFrame:
     """Read sentences with their tags, from a CoNLL file or from columns of lists."""
-    if path.suffix.lower() in SUFFIXES:
-        check_file(path, where, SUFFIXES)
-        sentences = list(read_conll(path, where))
-        if sentences and not sentences[0].tags:
-            raise UserError(f"{where}: `{path}` has words, but no column of tags beside them.")
-        rows = [(s.words, s.tags, s.row) for s in sentences]
-    else:
-        names = {"text": columns.text, "label": columns.label}
-        frame = read_table(path, names, where=where)
-        rows = [
-            (
-                parse_list(words, f"{where}: `{path}`, row {row}", f"`{columns.text}`"),
-                parse_list(tags, f"{where}: `{path}`, row {row}", f"`{columns.label}`"),
-                row,
-            )
-            for words, tags, row in frame[["text", "label", "row"]].itertuples(index=False)
-        ]
-    for words, tags, row in rows:
-        if len(words) != len(tags):
+    sentences = (
+        _from_conll(path, where)
+        if path.suffix.lower() in SUFFIXES
+        else _from_lists(path, columns, where)
+    )
+    for sentence in sentences:
+        if len(sentence.words) != len(sentence.tags):
             raise UserError(
-                f"{where}: `{path}`, row {row}: {len(words)} words, but {len(tags)} tags; every"
-                " word has one."
+                f"{where}: `{path}`, row {sentence.row}: {len(sentence.words)} words, but"
+                f" {len(sentence.tags)} tags; every word has one."
             )
-    if not rows:
+    if not sentences:
         raise UserError(f"{where}: `{path}` is empty. It needs words with tags.")
-    words_of, tags_of, numbers = zip(*rows, strict=True)
     return pandas.DataFrame(
         {
-            "words": pandas.Series(words_of, dtype="object"),
-            "label": pandas.Series(tags_of, dtype="object"),
-            "row": numbers,
+            "words": pandas.Series([s.words for s in sentences], dtype="object"),
+            "label": pandas.Series([s.tags for s in sentences], dtype="object"),
+            "row": [s.row for s in sentences],
+            "line": [s.line for s in sentences],
         }
     )
+
+
+def _from_conll(path: Path, where: str) -> list[Sentence]:
+    check_file(path, where, SUFFIXES)
+    sentences = list(read_conll(path, where))
+    if sentences and not sentences[0].tags:
+        raise UserError(f"{where}: `{path}` has words, but no column of tags beside them.")
+    return sentences
+
+
+def _from_lists(path: Path, columns: Columns, where: str) -> list[Sentence]:
+    check_file(path, where, (*SUFFIXES, *READERS))
+    frame = read_table(path, {"text": columns.text, "label": columns.label}, where=where)
+    return [
+        Sentence(
+            words=parse_list(words, f"{where}: `{path}`, row {row}", f"`{columns.text}`"),
+            tags=parse_list(tags, f"{where}: `{path}`, row {row}", f"`{columns.label}`"),
+            row=row,
+            line=0,
+        )
+        for words, tags, row in frame[["text", "label", "row"]].itertuples(index=False)
+    ]

@@ -42,6 +42,13 @@ def split_rows(labels: Rows, share: float, seed: int, where: str) -> tuple[Rows,
     return numpy.sort(train), numpy.sort(validation)
 
 
+def can_split(labels: Rows, share: float) -> bool:
+    """Return whether `split_rows` can give each side a row of each label that occurs twice."""
+    counts = numpy.unique(labels, return_counts=True)[1]
+    frequent = counts[counts > 1]
+    return _can_split(int(frequent.sum()), len(frequent), share)
+
+
 def sample_rows(labels: Rows, n_rows: int, seed: int) -> Rows:
     """Choose `n_rows` rows with every label at least once, the rest in the labels' shares.
 
@@ -86,9 +93,10 @@ def _too_few(n_rows: int, n_labels: int, share: float, where: str) -> str:
             f"{where}: every label occurs once, so no row can be kept for validation. "
             "Is data.label the right column?"
         )
+    a_row = "a row" if n_labels == 1 else f"a row of each of {n_labels} labels"
     needed = next(n for n in itertools.count(2 * n_labels) if _can_split(n, n_labels, share))
     return (
         f"{where}: {n_rows} rows are too few for a validation share of {share:g}: each side needs "
-        f"a row of each of {n_labels} labels, so at least {needed} rows. Add rows, change "
+        f"{a_row}, so at least {needed} rows. Add rows, change "
         "data.validation_share, or name a file in data.validation."
     )

@@ -4,7 +4,7 @@
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from space.errors import UserError
 from trainers.data.batch import Batch, Rows
 from trainers.data.dataset import Split
+from trainers.data.notices import in_rows
 from trainers.tasks import IGNORED, Task
 
 _CHUNK_TEXTS = 2048
@@ -38,6 +40,8 @@ class TokenTable:
     per_token: bool
     pad_id: int
     """The id that fills short rows."""
+    notices: tuple[str, ...] = ()
+    """What the user should know of how the rows are read, a sentence or two each."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -73,17 +77,36 @@ class TokenTable:
 
 
 def tokenize(
-    split: Split, task: Task, tokenizer: PreTrainedTokenizerBase, max_length: int
+    split: Split,
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    *,
+    type_ids: bool = True,
 ) -> TokenTable:
     """Tokenise each row, cut at `max_length` tokens with the special tokens counted.
 
-    Labels of tokens: a word's tag stands at its first piece, and all else is not scored; where the
-    next token is learned, a token is its own label.
+    Labels of tokens: a word's tag stands at its first piece, and all else is not scored. Where the
+    next token is learned, a token is its own label, and rows to learn from that have a single token
+    are dropped.
+
+    Args:
+        split: texts, pairs of texts or words.
+        task: what is learned.
+        tokenizer: the backbone's.
+        max_length: in tokens.
+        type_ids: whether the backbone takes ids that tell two texts apart; made where the tokenizer
+            makes them.
+
+    Raises:
+        UserError: `max_length` leaves no room, the tokenizer cannot tell words apart, or no row has
+            a next token.
     """
+    _check_room(tokenizer, max_length, pairs=len(task.inputs) > 1)
     ids: list[Ids] = []
     types: list[Ids] = []
     labels: list[NDArray[numpy.int64]] = []
-    for rows, encoding in _encodings(split, task, tokenizer, max_length):
+    for rows, encoding in _encodings(split, task, tokenizer, max_length, type_ids):
         ids.extend(numpy.array(row, dtype=numpy.int32) for row in encoding["input_ids"])
         if "token_type_ids" in encoding:
             types.extend(numpy.array(row, numpy.int32) for row in encoding["token_type_ids"])
@@ -92,37 +115,53 @@ def tokenize(
                 _tags_of_pieces(encoding.word_ids(place), split.labels[row])
                 for place, row in enumerate(rows)
             )
-    offsets = numpy.zeros(len(ids) + 1, dtype=numpy.int64)
-    numpy.cumsum([len(row) for row in ids], out=offsets[1:])
+    notices: list[str] = []
     own_labels: Any = split.labels
     if task.labels == "tags":
-        own_labels = numpy.concatenate([numpy.empty(0, numpy.int64), *labels])
-    flat = numpy.concatenate([numpy.empty(0, numpy.int32), *ids])
+        own_labels = _joined(labels, numpy.int64)
+        notices.extend(_unread_notices(split, own_labels, max_length))
+    elif task.labels == "none":
+        if split.labelled:
+            ids = _with_next(ids, notices)
+        own_labels = _joined(ids, numpy.int64)
+    offsets = numpy.zeros(len(ids) + 1, dtype=numpy.int64)
+    numpy.cumsum([len(row) for row in ids], out=offsets[1:])
     return TokenTable(
-        ids=flat,
-        type_ids=numpy.concatenate(types) if types else None,
+        ids=_joined(ids, numpy.int32),
+        type_ids=_joined(types, numpy.int32) if types else None,
         offsets=offsets,
-        labels=flat.astype(numpy.int64) if task.labels == "none" else own_labels,
+        labels=own_labels,
         per_token=task.labels in ("tags", "none"),
         pad_id=tokenizer.pad_token_id or 0,
+        notices=tuple(notices),
     )
 
 
+def _check_room(tokenizer: PreTrainedTokenizerBase, max_length: int, *, pairs: bool) -> None:
+    # A tokenizer that finds no room for its special tokens does not cut at all.
+    n_special = tokenizer.num_special_tokens_to_add(pair=pairs)
+    if max_length <= n_special:
+        raise UserError(
+            f"data.max_length: must be above {n_special}, the special tokens that the tokenizer"
+            f" adds to each row, but got {max_length}."
+        )
+
+
 def _encodings(
-    split: Split, task: Task, tokenizer: PreTrainedTokenizerBase, max_length: int
+    split: Split,
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    type_ids: bool,
 ) -> Iterator[tuple[range, Any]]:
     """Yield rows with their encoding, chunk by chunk."""
     columns = [split.inputs[name] for name in task.inputs]
     pairs = len(columns) > 1
+    of_words = task.inputs == ("words",)
+    spelled = _spelling_of_words(tokenizer) if of_words else str
     for start in range(0, len(split), _CHUNK_TEXTS):
         rows = range(start, min(start + _CHUNK_TEXTS, len(split)))
-        texts = [
-            [
-                list(value) if isinstance(value, tuple) else value
-                for value in column[start : rows.stop]
-            ]
-            for column in columns
-        ]
+        texts = [[spelled(value) for value in column[start : rows.stop]] for column in columns]
         yield (
             rows,
             tokenizer(
@@ -130,11 +169,37 @@ def _encodings(
                 truncation="longest_first" if pairs else True,
                 max_length=max_length,
                 padding=False,
-                is_split_into_words=task.inputs == ("words",),
+                is_split_into_words=of_words,
                 return_attention_mask=False,
-                return_token_type_ids=pairs and "token_type_ids" in tokenizer.model_input_names,
+                return_token_type_ids=(
+                    pairs and type_ids and "token_type_ids" in tokenizer.model_input_names
+                ),
             ),
         )
+
+
+def _spelling_of_words(
+    tokenizer: PreTrainedTokenizerBase,
+) -> Callable[[Sequence[str]], list[str]]:
+    """Return how words are handed to a tokenizer so that it reads them as in running text.
+
+    Most tokenizers read single words so by themselves. To some the blank before a word is part of
+    it; without it, `New York` would be read as `NewYork`.
+    """
+    if not tokenizer.is_fast:
+        raise UserError(
+            f"backbone: its tokenizer ({type(tokenizer).__name__}) does not tell which word a token"
+            " is of, so that token-classification cannot use it; one with a tokenizer.json can."
+        )
+
+    def pieces(words: str | list[str]) -> Any:
+        is_split = not isinstance(words, str)
+        return tokenizer(words, is_split_into_words=is_split, add_special_tokens=False)["input_ids"]
+
+    in_text = pieces("a a")
+    if pieces(["a", "a"]) != in_text and pieces(["a", " a"]) == in_text:
+        return lambda words: [*words[:1], *(f" {word}" for word in words[1:])]
+    return list
 
 
 def _tags_of_pieces(
@@ -146,3 +211,38 @@ def _tags_of_pieces(
         if word is not None and word != before:
             labels[place] = tags[word]
     return labels
+
+
+def _unread_notices(split: Split, labels: NDArray[numpy.int64], max_length: int) -> list[str]:
+    """Tell of words that have no token."""
+    n_words = sum(len(words) for words in split.labels)
+    n_unread = n_words - int((labels != IGNORED).sum())
+    if not n_unread:
+        return []
+    return [
+        f"{n_unread} of {n_words} words are not read: they stand behind the first {max_length}"
+        " tokens of their row (data.max_length), or the tokenizer makes nothing of them. They are"
+        " neither learned nor scored."
+    ]
+
+
+def _with_next(ids: list[Ids], notices: list[str]) -> list[Ids]:
+    """Return the rows that have a next token to learn."""
+    kept = [row for row in ids if len(row) > 1]
+    if not kept:
+        raise UserError(
+            "data.text: no row has two tokens, so that there is no next token to learn. Is it the"
+            " right column?"
+        )
+    n_short = len(ids) - len(kept)
+    if n_short:
+        notices.append(
+            f"{in_rows(n_short)} of {len(ids)} with fewer than two tokens dropped: no next token"
+            " can be learned from them."
+        )
+    return kept
+
+
+def _joined(rows: Sequence[NDArray[Any]], dtype: type[Any]) -> NDArray[Any]:
+    """Return rows end to end."""
+    return numpy.concatenate([numpy.empty(0, dtype), *rows]).astype(dtype, copy=False)

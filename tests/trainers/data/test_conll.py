@@ -49,7 +49,7 @@ def test_line_ends_of_windows(write_text):
 
 def test_a_line_with_other_columns_is_told(write_text):
     path = write_text("t.conll", "New\tB-city\nYork\n")
-    with pytest.raises(UserError, match=r"line 2, has 1 columns, but the first has 2: 'York'"):
+    with pytest.raises(UserError, match=r"line 2, has 1 column, but the first has 2: 'York'"):
         read(path)
 
 
@@ -102,8 +102,10 @@ def test_one_tag_only_is_nothing_to_learn(write_text):
 def test_tags_that_go_on_with_nothing_and_other_schemes_are_told(write_text):
     odd = [(("a", "b"), ("I-city", "O")), (("c", "d"), ("S-city", "O"))]
     notices = load(task=TASK, train=write_text("t.conll", conll([*many(), *odd]))).notices
-    assert any("1 tags such as I-city stand behind no word" in notice for notice in notices)
-    assert any("tags such as S-city belong to another scheme" in notice for notice in notices)
+    line = len(conll(many()).splitlines()) + 2
+    first, second = notices[-2:]
+    assert f"1 tags such as I-city (line {line}) stand behind no word of the same" in first
+    assert f"tags such as S-city (line {line + 3}) belong to another scheme" in second
 
 
 def test_tags_of_the_validation_file_alone_are_told(write_text):
@@ -138,3 +140,62 @@ def test_real_files(name, n_rows):
     data = load(task=TASK, train=folder / "train.conll", validation=folder / "validation.conll")
     assert len(data.train) == n_rows
     assert data.labels[0] == "O"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("York\t", r"line 2, has an empty tag: 'York'"), ("\tO", r"line 2, has an empty word")],
+)
+def test_an_empty_column_is_told(write_text, line, message):
+    with pytest.raises(UserError, match=message):
+        read(write_text("t.conll", f"New\tB-city\n{line}\n"))
+
+
+def test_a_blank_that_is_not_ascii_is_part_of_a_word(write_text):
+    text = "10\u00a0km B-length\n\u3000x O\n"
+    assert read(write_text("t.conll", text)) == [(("10\u00a0km", "\u3000x"), ("B-length", "O"))]
+
+
+def test_each_sentence_knows_its_row_and_line(write_text):
+    text = "-DOCSTART- O\n\na O\nb O\n-DOCSTART- O\nc O\n\n\nd O"
+    found = read_conll(write_text("t.conll", text), "data.train")
+    assert [(s.row, s.line, s.words[0]) for s in found] == [(1, 3, "a"), (2, 6, "c"), (3, 9, "d")]
+
+
+@pytest.mark.parametrize("words", ['["\\ud800"]', "[" * 100_000, '{"a": 1}', "null"])
+def test_a_cell_that_holds_no_list_of_words_is_told(write_table, words):
+    frame = pandas.DataFrame({"text": [words] * 9, "label": ['["O"]'] * 9})
+    with pytest.raises(UserError, match=r"t\.csv`, row 1: `text`"):
+        load(task=TASK, train=write_table("t.csv", frame))
+
+
+def test_an_empty_tag_in_a_list_is_told_with_its_row(write_text):
+    rows = [{"text": w, "label": t} for w, t in many()]
+    rows[4] = {"text": ["a", "b"], "label": ["O", ""]}
+    path = write_text("t.jsonl", "\n".join(map(json.dumps, rows)))
+    with pytest.raises(UserError, match=r"data\.train: row 5: a word has an empty tag"):
+        load(task=TASK, train=path)
+
+
+def test_tags_of_the_validation_file_are_looked_at_too(write_text):
+    odd = [(("a", "b"), ("I-city", "x_city")), (("c",), ("B-movie",))]
+    data = load(
+        task=TASK,
+        train=write_text("t.conll", conll(many())),
+        validation=write_text("v.conll", conll(odd)),
+    )
+    orphan, prefix, unknown = data.notices
+    assert orphan.startswith("data.validation: 1 tags such as I-city (line 1) stand behind no word")
+    assert "1 tags such as x_city (line 2) begin with neither B- nor I-" in prefix
+    assert "labels that no training row has" in unknown and "`x_city` (1 row)" in unknown
+
+
+@pytest.mark.parametrize("tags", [("NOUN", "VERB"), ("B-a", "I-a"), ("B", "O"), ("B-a", "B-b")])
+def test_tags_by_the_book_and_plain_ones_give_no_notice(write_text, tags):
+    sentences = [((f"word{i}", f"other{i}"), tags) for i in range(9)]
+    assert load(task=TASK, train=write_text("t.conll", conll(sentences))).notices == ()
+
+
+def test_another_kind_of_file_is_told_with_all_that_there_are(write_text):
+    with pytest.raises(UserError, match=r"must end in \.conll, \.txt, \.csv"):
+        load(task=TASK, train=write_text("t.xml", "<a/>"))

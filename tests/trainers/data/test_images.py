@@ -1,5 +1,8 @@
 """Images of users: three places they come from, as the backbone reads them, every mistake told."""
 
+import io
+from dataclasses import replace
+
 import numpy
 import pandas
 import pytest
@@ -128,6 +131,51 @@ def missing_file(tmp_path):
     return tmp_path / "t.csv"
 
 
+def too_long_a_name(tmp_path):
+    (tmp_path / "t.csv").write_text(f"image,label\n{'x' * 999}.png,a\n")
+    return tmp_path / "t.csv"
+
+
+def a_folder_without_images(tmp_path):
+    no_labels(make_folder(tmp_path / "red"))
+    make_folder(tmp_path / "green").joinpath("1.heic").write_bytes(b"x")
+    return tmp_path
+
+
+def make_folder(path):
+    path.mkdir()
+    return path
+
+
+def wide_pixels(mode, suffix):
+    def make(tmp_path):
+        for name in COLOURS:
+            folder = make_folder(tmp_path / name)
+            for number in range(6):
+                Image.new(mode, (6, 4), 3).save(folder / f"{number}.{suffix}")
+        return tmp_path
+
+    return make
+
+
+def npz_written(change):
+    """Return what writes bytes, or changes those of a good file."""
+
+    def make(tmp_path):
+        path = npz_of(images=UINT8 + 7, labels=[0] * 4)(tmp_path)
+        path.write_bytes(change(path.read_bytes()) if callable(change) else change)
+        return path
+
+    return make
+
+
+def npy():
+    file = io.BytesIO()
+    numpy.save(file, numpy.zeros(3))
+    return file.getvalue()
+
+
+NPY = npy()
 UINT8 = numpy.zeros((4, 4, 6), numpy.uint8)
 
 
@@ -139,11 +187,26 @@ UINT8 = numpy.zeros((4, 4, 6), numpy.uint8)
         (not_an_image, r"the image `blue/.\.png` cannot be read"),
         (cut_off, r"the image `blue/.\.png` cannot be read"),
         (missing_file, r"row 1, column `image`: there is no file"),
-        (npz_of(pictures=UINT8), r"needs an array `images` of uint8 .* holds pictures uint8"),
+        (npz_of(pictures=UINT8), r"needs an array `images` of uint8 .* holds neither"),
         (npz_of(images=UINT8.astype(float), labels=[0] * 4), r"`images` of uint8"),
-        (npz_of(images=UINT8), r"needs an array `labels` of the shape \(4,\), but has none"),
-        (npz_of(images=UINT8, labels=[0]), r"but has one of the shape \(1,\)"),
-        (npz_of(images=numpy.array([{}], dtype=object)), r"no \.npz file of plain arrays"),
+        (npz_of(images=UINT8), r"needs an array `labels` .* the shape \(4,\), but has none"),
+        (npz_of(images=UINT8, labels=[0]), r"but has one of int64 with the shape \(1,\)"),
+        (npz_of(images=numpy.array([{}], dtype=object)), r"pickled objects are not read"),
+        (npz_of(images=numpy.zeros((4, 3, 9, 9), numpy.uint8), labels=[0] * 4), r"up to 4 channel"),
+        (npz_of(images=UINT8[:, :0], labels=[0] * 4), r"`images` of uint8 \(4, 0, 6\)"),
+        (npz_of(images=UINT8[:0], labels=numpy.zeros(0, int)), r"has no rows"),
+        (npz_of(images=UINT8, labels=[0.5] * 4), r"integers or texts .* one of float64"),
+        (npz_of(images=UINT8, labels=[b"a"] * 4), r"integers or texts .* one of \|S1"),
+        (npz_written(b"no archive"), r"no \.npz file of plain arrays \(pickled objects"),
+        (npz_written(b""), r"t\.npz` is empty"),
+        (npz_written(lambda whole: whole[:200]), r"no \.npz file of plain arrays"),
+        (npz_written(lambda whole: whole.replace(b"\7" * 40, b"\5" * 40)), r"\(Bad CRC-32"),
+        (npz_written(NPY), r"no \.npz file of plain arrays"),
+        (too_long_a_name, r"row 1, column `image`: there is no file"),
+        (a_folder_without_images, r"the folder `.*/green` holds no image .*, but `1\.heic`"),
+        (lambda tmp_path: tmp_path / "none", r"no file `.*none`"),
+        (wide_pixels("I", "tiff"), r"cannot be read \(its pixels are of mode I; save it"),
+        (wide_pixels("F", "tiff"), r"cannot be read \(its pixels are of mode F; save it"),
     ],
 )
 def test_what_is_wrong_is_told(tmp_path, make, message):
@@ -156,9 +219,110 @@ def test_a_huge_image_is_refused(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
         for number in range(9):
             picture((1, 2, 3), (40, 40)).save(tmp_path / name / f"{number}.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(UserError, match=r"cannot be read|too large"):
-        images(tmp_path)
+    for limit in (1000, 100):  # Pillow warns of the one and refuses the other.
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        with pytest.raises(UserError, match=r"data\.train: the image `blue/.\.png` is too large"):
+            images(tmp_path)
+
+
+def first_pixels(path, **changes):
+    frame = pandas.DataFrame({"image": [path], "name": ["it"]})
+    return pixels_of(frame, replace(INPUT, **changes), "w")[0]
+
+
+def test_16_bits_a_channel_become_8(tmp_path):
+    values = (numpy.arange(24, dtype=numpy.uint16) * 2570).reshape(4, 6)
+    Image.fromarray(values).save(tmp_path / "t.png")
+    pixels = first_pixels(tmp_path / "t.png")
+    assert (pixels == numpy.arange(24).reshape(4, 6) * 10).all()
+
+
+def test_an_image_is_turned_as_its_camera_says(tmp_path):
+    upright = Image.new("RGB", (4, 6))
+    upright.paste((250, 0, 0), (0, 0, 4, 3))  # red above
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    upright.rotate(90, expand=True).save(tmp_path / "t.png", exif=exif)
+    pixels = first_pixels(tmp_path / "t.png", size=(6, 4))
+    assert (pixels[0, :3] == 250).all() and (pixels[0, 3:] == 0).all()
+
+
+@pytest.mark.parametrize("shape", [(4, 1), (4, 6, 1), (1, 1)])
+def test_narrow_and_grey_arrays(shape):
+    assert (first_pixels(numpy.full(shape, 9, numpy.uint8)) == 9).all()
+
+
+@pytest.mark.parametrize("n_channels", [1, 3, 4])
+def test_channels_are_those_of_the_backbone(n_channels):
+    pixels = first_pixels(numpy.full((4, 6), 9, numpy.uint8), n_channels=n_channels)
+    assert pixels.shape == (n_channels, 4, 6) and (pixels[:3] == 9).all()
+    with pytest.raises(UserError, match=r"reads images of 6 channels; only 1, 3, 4 are"):
+        first_pixels(numpy.full((4, 6), 9, numpy.uint8), n_channels=6)
+
+
+def test_hidden_files_are_passed_over_and_others_are_told(folder):
+    for name in (".hidden/1.png", "red/.1.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("no image")
+    assert images(folder).notices == ()
+    (folder / "red" / "notes.md").write_text("x")
+    data = images(folder)
+    assert data.labels == ("blue", "red")
+    (notice,) = data.notices
+    assert notice.startswith("data.train: 1 file of no known kind of image")
+    assert notice.endswith("not read: red/notes.md.")
+
+
+def table_of(folder, name, rows):
+    path = folder / name
+    pandas.DataFrame(rows, columns=["image", "label"]).to_csv(path, index=False)
+    return path
+
+
+def test_rows_without_a_path_are_dropped(folder):
+    rows = [(f"{name}/{i}.png", name) for name in COLOURS for i in range(10)]
+    rows[3] = (" ", "blue")
+    data = images(table_of(folder, "table.csv", rows))
+    assert len(data.train) + len(data.validation) == 19
+    assert data.notices == (
+        "data.train: 1 row of 20 without an image or without a label dropped (row 4).",
+    )
+
+
+def test_a_broken_image_of_a_table_is_told_with_its_key_and_row(folder):
+    (folder / "bad.png").write_text("no image")
+    rows = [("red/1.png", "red"), ("bad.png", "blue")]
+    with pytest.raises(
+        UserError, match=r"data\.validation: the image `images/bad\.png, row 2` can"
+    ):
+        images(
+            folder,
+            validation=table_of(folder.parent, "v.csv", [(f"images/{n}", c) for n, c in rows]),
+        )
+
+
+def test_images_on_both_sides_are_told(tmp_path):
+    pixels = numpy.arange(20, dtype=numpy.uint8).repeat(24).reshape(20, 4, 6)
+    for name, values in (("t", pixels), ("v", numpy.concatenate([pixels[:2], pixels[:3] + 90]))):
+        numpy.savez(
+            tmp_path / f"{name}.npz",
+            images=values,
+            labels=[0, 1] * 10 if name == "t" else [0, 1, 0, 1, 0],
+        )
+    data = images(tmp_path / "t.npz", validation=tmp_path / "v.npz")
+    (notice,) = data.notices
+    assert notice.startswith("data.validation: 2 rows of 5 in validation with an image that stands")
+    assert "(row 1, 2)" in notice
+
+
+def test_the_fingerprint_sees_every_pixel(tmp_path):
+    pixels = numpy.random.default_rng(0).integers(0, 255, (20, 4, 6), dtype=numpy.uint8)
+    found = []
+    for change in (0, 0, 1):
+        pixels[7, 2, 3] += change
+        numpy.savez(tmp_path / "t.npz", images=pixels, labels=[0, 1] * 10)
+        found.append(images(tmp_path / "t.npz").fingerprint)
+    assert found[0] == found[1] != found[2]
 
 
 @shared_data

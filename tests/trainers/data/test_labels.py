@@ -125,3 +125,79 @@ def test_real_pairs_and_numbers():
     task = task_of("text-regression", text_pair="text_pair")
     numbers = load(task=task, train=jsts / "train.csv", columns=columns, rows=500)
     assert len(numbers.train) == 500 and 2 < numbers.scale.mean < 3
+
+
+def test_underscores_make_no_number(write_table):
+    with pytest.raises(UserError, match=r"row 2, column `label`: '1_000' is not a number"):
+        numbers(write_table, ["1", "1_000", *"345678"])
+
+
+def test_numbers_that_no_scale_holds_are_told(write_table):
+    with pytest.raises(UserError, match=r"have no standard deviation"):
+        numbers(write_table, ["1e308", "-1e308"] * 5)
+
+
+def test_training_rows_that_are_all_alike_are_nothing_to_learn(write_table):
+    held_out = write_table("v.csv", table(["1", "2"]))
+    with pytest.raises(UserError, match=r"data\.train: all 8 rows have the number 2"):
+        numbers(write_table, ["2"] * 8, validation=held_out)
+    # Alike only once they are sampled.
+    with pytest.raises(UserError, match=r"data\.train: all 1 rows have the number"):
+        numbers(write_table, list("12345678"), rows=1)
+
+
+def test_the_fingerprint_sees_the_scale_of_numbers(write_table):
+    values = numpy.arange(40)
+    same = [numbers(write_table, [str(v) for v in values]).fingerprint for _ in range(2)]
+    doubled = numbers(write_table, [str(2 * v) for v in values]).fingerprint
+    assert same[0] == same[1] != doubled
+
+
+@pytest.mark.parametrize("n_rows", [2, 3, 9])
+def test_few_numbers_are_parted_and_sampled_at_random(write_table, n_rows):
+    labels = [str(i) for i in range(60)]
+    data = numbers(write_table, labels, rows=n_rows, validation_share=0.02)
+    assert (len(data.train), len(data.validation)) == (n_rows, 2)
+
+
+def test_labels_of_which_each_side_cannot_have_one_are_parted_at_random(write_table):
+    data = several(write_table, [f"a|rare{i // 2}" for i in range(40)])
+    assert (len(data.train), len(data.validation)) == (32, 8)
+    again = several(write_table, [f"a|rare{i // 2}" for i in range(40)])
+    assert data.fingerprint == again.fingerprint
+
+
+def test_of_several_labels_too_those_that_one_side_lacks_are_told(write_table):
+    once, unknown = several(write_table, [f"a|b|only{i}" for i in range(20)]).notices
+    assert once.startswith("data.train: labels that occur once cannot be both learned and")
+    assert unknown.startswith("data.train: labels that no training row has")
+    assert unknown.count("(1 row)") == 4
+
+
+@pytest.mark.parametrize(
+    ("task", "labels"), [(SEVERAL, ["a|b"]), (TASKS["causal-lm"], [""])], ids=["several", "none"]
+)
+def test_one_row_cannot_be_parted(write_table, task, labels):
+    path = write_table("t.csv", table(labels))
+    with pytest.raises(UserError, match=r"data\.train: has 1 row, of which none can be kept"):
+        load(task=task, train=path, columns=COLUMNS)
+
+
+def test_a_share_that_leaves_a_side_empty_is_told(write_table):
+    path = write_table("t.csv", table(["", "", ""]))
+    with pytest.raises(UserError, match=r"each side needs a row, so at least 10 rows"):
+        load(task=TASKS["causal-lm"], train=path, validation_share=0.9)
+
+
+def test_the_same_pairs_on_both_sides_are_told(write_table):
+    frame = table(["x", "y"] * 10).assign(other="same")
+    held_out = frame.assign(text=["TEXT  3", *(f"new {i}" for i in range(19))])
+    data = load(
+        task=PAIRS,
+        train=write_table("t.csv", frame),
+        validation=write_table("v.csv", held_out),
+        columns=Columns(text_pair="other"),
+    )
+    (notice,) = data.notices
+    assert "1 row of 20 in validation with the same text and text_pair that" in notice
+    assert "(row 1)" in notice

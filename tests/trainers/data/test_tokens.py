@@ -2,8 +2,11 @@
 
 import numpy
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import GPT2Tokenizer, PreTrainedTokenizerFast
 
 from space.cost import TokenStats
+from space.errors import UserError
 from trainers.data import Split, token_stats, tokenize, tokens
 from trainers.tasks import IGNORED, TASKS, task_of
 
@@ -82,3 +85,85 @@ def test_where_the_next_token_is_learned_tokens_are_labels(split, tokenizer):
 def test_a_number_of_a_pair_is_a_task_of_its_own():
     assert task_of("text-regression", text_pair="other").inputs == ("text", "text_pair")
     assert task_of("text-regression").inputs == ("text",)
+
+
+def byte_pairs(**changes):
+    """Return a tokenizer of single bytes to which the blank before a word is part of it."""
+    parts = Tokenizer(models.BPE(vocab=ALPHABET, merges=[]))
+    parts.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return PreTrainedTokenizerFast(tokenizer_object=parts, **changes)
+
+
+ALPHABET = {letter: i for i, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+WORDS = (("New", "York", "is", "big"), ("x",))
+
+
+@pytest.mark.parametrize("own_blanks", [False, True])
+def test_words_are_read_as_in_running_text(own_blanks):
+    tokenizer = GPT2Tokenizer(vocab=ALPHABET, merges=[], add_prefix_space=True)
+    if not own_blanks:
+        tokenizer = byte_pairs()
+    tags = [numpy.arange(len(words)) for words in WORDS]
+    table = tokenize(
+        Split(inputs={"words": WORDS}, labels=tags), TASKS["token-classification"], tokenizer, 30
+    )
+    for row, words in enumerate(WORDS):
+        own = slice(table.offsets[row], table.offsets[row + 1])
+        assert table.ids[own].tolist() == tokenizer(" ".join(words))["input_ids"]
+        labels = table.labels[own]
+        assert labels[labels != IGNORED].tolist() == list(range(len(words)))
+    assert table.notices == ()
+
+
+def test_a_tokenizer_that_cannot_tell_words_apart_is_refused():
+    class Slow(PreTrainedTokenizerFast):
+        is_fast = False
+
+    slow = Slow(tokenizer_object=byte_pairs().backend_tokenizer)
+    split = Split(inputs={"words": WORDS}, labels=[numpy.zeros(4), numpy.zeros(1)])
+    with pytest.raises(UserError, match=r"its tokenizer \(Slow\) does not tell which word"):
+        tokenize(split, TASKS["token-classification"], slow, 30)
+
+
+def test_words_that_are_not_read_are_counted(tokenizer):
+    words = (("a", "\u200b", "b"), ("a",) * 20)
+    split = Split(inputs={"words": words}, labels=[numpy.zeros(3, int), numpy.zeros(20, int)])
+    (notice,) = tokenize(split, TASKS["token-classification"], tokenizer, 16).notices
+    assert notice.startswith("7 of 23 words are not read")
+
+
+@pytest.mark.parametrize(("n_texts", "n_special"), [(1, 2), (2, 3)])
+def test_a_length_without_room_for_words_is_refused(tokenizer, n_texts, n_special):
+    names = ["text", "text_pair"][:n_texts]
+    task = TASKS["text-classification" if n_texts == 1 else "text-pair-classification"]
+    split = Split(inputs={name: ("a b c", "d") for name in names}, labels=numpy.zeros(2))
+    with pytest.raises(UserError, match=rf"data\.max_length: must be above {n_special}, .* got"):
+        tokenize(split, task, tokenizer, n_special)
+    assert tokenize(split, task, tokenizer, n_special + 1).lengths.max() == n_special + 1
+
+
+def texts_of_a_language_model(texts, **changes):
+    split = Split(inputs={"text": texts}, labels=numpy.zeros(len(texts)), **changes)
+    return tokenize(split, TASKS["causal-lm"], byte_pairs(), 8)
+
+
+def test_rows_without_a_next_token_are_dropped_where_they_are_to_be_learned():
+    texts = ("x", "ab", "y", "abc")
+    table = texts_of_a_language_model(texts)
+    assert table.lengths.tolist() == [2, 3] and len(table.labels) == 5
+    assert table.notices[0].startswith("2 rows of 4 with fewer than two tokens dropped")
+    whole = texts_of_a_language_model(texts, labelled=False)
+    assert whole.lengths.tolist() == [1, 2, 1, 3] and whole.notices == ()
+
+
+def test_nothing_but_single_tokens_is_refused():
+    with pytest.raises(UserError, match=r"no row has two tokens"):
+        texts_of_a_language_model(("x", "y"))
+    assert len(texts_of_a_language_model(("x", "y"), labelled=False)) == 2
+
+
+def test_texts_are_told_apart_only_where_asked(tokenizer):
+    split = Split(inputs={"text": ("a",), "text_pair": ("b",)}, labels=numpy.zeros(1))
+    task = TASKS["text-pair-classification"]
+    assert tokenize(split, task, tokenizer, 9).type_ids is not None
+    assert tokenize(split, task, tokenizer, 9, type_ids=False).type_ids is None
