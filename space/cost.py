@@ -23,6 +23,9 @@ Ways = Callable[[int, int, int, int, int], str]
 `concatenated` (one product with all of them), or `grouped` or `looped` (the chosen ones only)."""
 
 CONCATENATED = "concatenated"
+GROUPED = "grouped"
+GROUPED_STEP = 4
+"""A grouped product wants matrices of a rank that this divides (16 bytes of float32)."""
 
 POSITION_ROLES = ("query", "key")
 """Roles that DeBERTa's relative positions pass as well as the tokens."""
@@ -261,6 +264,8 @@ class CostModel:
         way = self.ways(width, site.d_out, rank, adapter.experts, adapter.top_k)
         routed = n_tokens if adapter.router == "token" else 1
         router = adapter.experts * width * routed
+        if way == GROUPED:  # computes with the rank filled up, as trainers/expert_ways.py says
+            macs = kind.macs(site, -(-rank // GROUPED_STEP) * GROUPED_STEP) * n_tokens
         if way != CONCATENATED:
             return adapter.top_k * macs + router
         biases = site.d_out * n_tokens if kind.biased else 0

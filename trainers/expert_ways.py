@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from space.cost import CONCATENATED
+from space.cost import CONCATENATED, GROUPED
 
-GROUPED = "grouped"
 LOOPED = "looped"
 
 _ALIGNED_BYTES = 16  # of the rows of the matrices in a grouped product

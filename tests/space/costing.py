@@ -10,7 +10,7 @@ TOKENS = TokenStats.of([10, 0, 5, 5, 5])
 """Mean 5, mean square 35: a block costs 1000 x 5 + 2 x 8 x 35 = 5560 MACs."""
 
 
-def cost_of(shape=SHAPE, tokens=TOKENS, way="grouped", **head):
+def cost_of(shape=SHAPE, tokens=TOKENS, way="looped", **head):
     """Return the cost model of a head of four outputs, all experts computed in one way."""
     head = HeadShape(n_outputs=4, **head)
     return CostModel(shape=shape, head=head, tokens=tokens, ways=lambda *_: way)

@@ -131,9 +131,14 @@ def test_experts_cost_as_they_are_computed(
     kind, role, macs, width, params, biases, router, n_routed, way, top_k
 ):
     own = spec(adapter(kind, role, experts=4, top_k=top_k, router=router))
-    # All experts at once, and their biases as a product; or the chosen ones only.
-    served = 4 * (macs + biases) if way == "concatenated" else top_k * macs
-    expected = served * 5 + 4 * width * n_routed
+    # All experts at once, and their biases as a product; or the chosen ones only, where a grouped
+    # product fills the rank of 2 up to 4.
+    served = {
+        "concatenated": 4 * (macs + biases),
+        "grouped": top_k * 2 * macs,
+        "looped": top_k * macs,
+    }
+    expected = served[way] * 5 + 4 * width * n_routed
     cost = cost_of(way=way)
     found = cost.inference_gflops(own) - cost.inference_gflops(spec())
     assert found == pytest.approx(2 * expected / 1e9)
@@ -272,3 +277,12 @@ def test_relative_positions_pass_queries_and_keys_too():
     own = spec(adapter("lora", "query", experts=4, top_k=1, router="sequence"))
     more = cost.inference_gflops(own) - cost.inference_gflops(spec())
     assert more == pytest.approx(2 * (36 * (5 + 6) + 40) / 1e9)
+
+
+def test_grouped_experts_are_computed_with_their_rank_filled_up():
+    def own(rank, way):
+        sparse = adapter("lora", "query", rank=rank, experts=4, top_k=2, router="token")
+        return cost_of(way=way).inference_gflops(spec(sparse))
+
+    assert own(3, "grouped") == own(4, "grouped") == pytest.approx(own(4, "looped"))
+    assert own(3, "looped") < own(4, "looped")

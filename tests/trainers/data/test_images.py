@@ -32,7 +32,9 @@ def folder(tmp_path):
         place = tmp_path / "images" / name
         place.mkdir(parents=True)
         for number in range(10):
-            picture(colour, (6 + number, 4)).save(place / f"{number}.png")
+            image = picture(colour, (6 + number, 4))
+            image.putpixel((5 + number, 3), (20 * number, 255, 0))  # so that no two are alike
+            image.save(place / f"{number}.png")
     return tmp_path / "images"
 
 
@@ -290,20 +292,17 @@ def test_rows_without_a_path_are_dropped(folder):
 
 
 def test_a_broken_image_of_a_table_is_told_with_its_key_and_row(folder):
-    (folder / "bad.png").write_text("no image")
-    rows = [("red/1.png", "red"), ("bad.png", "blue")]
-    with pytest.raises(
-        UserError, match=r"data\.validation: the image `images/bad\.png, row 2` can"
-    ):
-        images(
-            folder,
-            validation=table_of(folder.parent, "v.csv", [(f"images/{n}", c) for n, c in rows]),
-        )
+    (folder.parent / "bad.png").write_text("no image")
+    rows = [("images/red/1.png", "red"), ("bad.png", "blue")]
+    held_out = table_of(folder.parent, "v.csv", rows)
+    with pytest.raises(UserError, match=r"data\.validation: the image `bad\.png, row 2` cannot be"):
+        images(folder, validation=held_out)
 
 
 def test_images_on_both_sides_are_told(tmp_path):
     pixels = numpy.arange(20, dtype=numpy.uint8).repeat(24).reshape(20, 4, 6)
-    for name, values in (("t", pixels), ("v", numpy.concatenate([pixels[:2], pixels[:3] + 90]))):
+    held_out = numpy.concatenate([pixels[:2], pixels[:3] + 90])
+    for name, values in (("t", pixels), ("v", held_out)):
         numpy.savez(
             tmp_path / f"{name}.npz",
             images=values,

@@ -136,7 +136,7 @@ def test_words_that_are_not_read_are_counted(tokenizer):
 def test_a_length_without_room_for_words_is_refused(tokenizer, n_texts, n_special):
     names = ["text", "text_pair"][:n_texts]
     task = TASKS["text-classification" if n_texts == 1 else "text-pair-classification"]
-    split = Split(inputs={name: ("a b c", "d") for name in names}, labels=numpy.zeros(2))
+    split = Split(inputs=dict.fromkeys(names, ("a b c", "d")), labels=numpy.zeros(2))
     with pytest.raises(UserError, match=rf"data\.max_length: must be above {n_special}, .* got"):
         tokenize(split, task, tokenizer, n_special)
     assert tokenize(split, task, tokenizer, n_special + 1).lengths.max() == n_special + 1
