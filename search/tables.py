@@ -11,12 +11,17 @@ from search.front import knee, pareto_front, structure
 from search.objectives import formatted
 
 
+_LAST_RULE = 40
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], n_left: int = 1) -> str:
     """Return rows under a header, columns aligned; the last `n_left` columns to the left."""
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     n_right = len(header) - n_left
     lines = []
-    for row in (header, tuple("-" * width for width in widths), *rows):
+    # The last column is not cut, and may be far wider than a terminal.
+    rules = ["-" * width for width in (*widths[:-1], min(widths[-1], _LAST_RULE))]
+    for row in (header, rules, *rows):
         cells = [
             cell.rjust(width) if i < n_right else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
