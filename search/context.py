@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -126,15 +126,18 @@ def prepare(study: StudySpec, folder: Path, stage: Callable[[str], None]) -> Stu
     )
     stage("tokenising" if backbone.image is None else "preparing the images")
     train = encode(data.train, task, backbone, study.data.max_length)
+    validation = encode(data.validation, task, backbone, study.data.max_length)
+    told = (("training", train), ("validation", validation))
+    notices = [f"{side}: {notice}" for side, table in told for notice in table.notices]
     head = _head(task, n_outputs(task, data.labels, backbone))
     return StudyContext(
         study=study,
         task=task,
         backbone=backbone,
         space=study.search_space(backbone.shape, head),
-        data=data,
+        data=replace(data, notices=(*data.notices, *notices)),
         train=train,
-        validation=encode(data.validation, task, backbone, study.data.max_length),
+        validation=validation,
         cost=CostModel(shape=backbone.shape, head=head, tokens=token_stats(train), ways=ways()),
     )
 

@@ -10,7 +10,6 @@ from search.ending import was_trained
 from search.front import knee, pareto_front, structure
 from search.objectives import formatted
 
-
 _LAST_RULE = 40
 
 

@@ -11,52 +11,12 @@ from transformers import AlbertConfig, BartConfig
 from search.cli import main
 from tests.end_to_end.tiny_study import (
     listing,
+    messages,
     paradapt,
-    tiny_backbone,
     write_rows,
     write_study,
 )
 from tests.trainers.tiny import save_model
-
-
-def messages(stderr):
-    """The command's messages, without the lines that tell how it gets on."""
-    assert "Traceback" not in stderr
-    lines = stderr.splitlines()
-    return [line.removeprefix("paradapt: ") for line in lines if line.startswith("paradapt: ")]
-
-
-@pytest.fixture(scope="module")
-def backbone(tmp_path_factory):
-    return tiny_backbone(tmp_path_factory.mktemp("backbone") / "tiny")
-
-
-@pytest.fixture
-def folder(tmp_path, backbone):
-    """A folder with a study that would run."""
-    write_rows(tmp_path / "rows.csv", 30)
-    write_study(tmp_path, backbone=str(backbone))
-    return tmp_path
-
-
-@pytest.fixture
-def refused(folder, backbone):
-    """Return a function that gives the messages of a command, which must end with status 2."""
-
-    def run(command="search", *words, place=folder, **changes):
-        if changes:
-            write_study(place, **({"backbone": str(backbone)} | changes))
-        before = listing(place)
-        arguments = words if command == "predict" else (place / "study.yaml", *words)
-        result = CliRunner().invoke(main, [command, *map(str, arguments)])
-        assert result.exit_code == 2, (result.output, result.exception)
-        assert result.stdout == ""
-        assert listing(place) == before
-        found = messages(result.stderr)
-        assert found
-        return found
-
-    return run
 
 
 class TestStudyFile:
@@ -221,46 +181,6 @@ class TestBackbone:
         save_model(config, folder / "other")
         (message,) = refused(backbone="other")
         assert f"is of the family {config.model_type!r}, which is not in the table" in message
-        assert why in message
-
-
-class TestTask:
-    @pytest.mark.parametrize("words", [(), ("--dry-run",)], ids=["search", "dry run"])
-    @pytest.mark.parametrize(
-        ("changes", "why"),
-        [
-            (
-                {"task": "text-clasification"},
-                "task: 'text-clasification' is unknown; the names are text-classification, ",
-            ),
-            ({"task": "causal-lm"}, "causal-lm needs a causal family such as gpt2"),
-            (
-                {"task": "image-classification", "data": {"train": "rows.csv"}},
-                "(bert) reads texts, which does not go with the task 'image-classification'",
-            ),
-            ({"task": "text-pair-classification"}, "has no column `text_pair`; it has the columns"),
-            ({"task": "text-regression"}, "row 1, column `label`: 'food' is not a number."),
-            ({"task": "token-classification"}, 'is a list of texts such as ["New", "York"], but'),
-            (
-                {"task": "text-regression", "space": {"exits": ["middle"]}},
-                "space.exits: a number tells nothing of how sure it is",
-            ),
-            (
-                {"space": {"experts": [2], "kinds": ["ia3"]}},
-                "space.experts: none of the kinds given (ia3) can be made of experts.",
-            ),
-            (
-                {"data": {"train": "rows.csv", "image": "file"}},
-                "data: `image` goes with image-classification, but the task is text-classification",
-            ),
-            (
-                {"objectives": [{"maximize": "entity_f1"}, {"minimize": "train_s"}]},
-                "objectives: 'entity_f1' is not given by the task text-classification; it gives",
-            ),
-        ],
-    )
-    def test_what_does_not_go_with_it(self, refused, words, changes, why):
-        (message,) = refused("search", *words, **changes)
         assert why in message
 
 

@@ -22,6 +22,14 @@ from trainers.bundle import read_config
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _own_cache(tmp_path_factory):
+    """What experts were timed at is kept in the user's cache folder: not in the tester's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 def paradapt(*words):
     """Run a command in this process, which is quicker than one of its own."""
     result = CliRunner().invoke(main, [str(word) for word in words])

@@ -121,3 +121,10 @@ def start(*words: object, cwd: Path) -> subprocess.Popen[str]:
 def listing(folder: Path) -> dict[str, int]:
     """Every file and folder below, with its time of change."""
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def messages(stderr):
+    """The command's messages, without the lines that tell how it gets on."""
+    assert "Traceback" not in stderr
+    lines = stderr.splitlines()
+    return [line.removeprefix("paradapt: ") for line in lines if line.startswith("paradapt: ")]

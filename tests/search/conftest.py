@@ -5,6 +5,7 @@ import yaml
 
 from search.context import prepare
 from search.study_file import load_study_file
+from space.errors import UserError
 from tests.end_to_end.tiny_study import tiny_backbone, write_rows, write_study
 from tests.search.valid_study import VALID
 from trainers.backbone import load_backbone
@@ -19,6 +20,21 @@ def load(tmp_path):
         path = tmp_path / "study.yaml"
         path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
         return load_study_file(path, overrides)
+
+    return run
+
+
+@pytest.fixture
+def problems(load, tmp_path):
+    """Return a function that gives what is refused, each message without the file's name."""
+
+    def run(*overrides, **changes):
+        with pytest.raises(UserError) as caught:
+            load(*overrides, **changes)
+        prefix = f"{tmp_path / 'study.yaml'}: "
+        found = list(caught.value.problems)
+        assert all(line.startswith((prefix, "--set ")) for line in found), found
+        return [line.removeprefix(prefix) for line in found]
 
     return run
 

@@ -5,10 +5,10 @@ from trainers.data.batch import Batch
 from trainers.data.batches import LikeLengthBatches, sorted_batches
 from trainers.data.datamodule import BatchLoader, StudyDataModule
 from trainers.data.dataset import Split, TaskData, load_data, unlabelled
-from trainers.data.decode import pixels_of
 from trainers.data.docstrings import docstring_rows
 from trainers.data.encode import Table, encode, token_stats
-from trainers.data.images import read_images
+from trainers.data.image_rows import read_images
+from trainers.data.images import pixels_of
 from trainers.data.scale import TargetScale
 from trainers.data.sources import SOURCES
 from trainers.data.table import iterate_table, read_table

@@ -10,8 +10,8 @@ import pandas
 
 from space.errors import UserError
 from trainers.columns import Columns
-from trainers.data.decode import pixels_of
 from trainers.data.fingerprint import fingerprint
+from trainers.data.images import pixels_of
 from trainers.data.labelling import Labelling, one_stratum, single_notices, unknown_notices
 from trainers.data.labels import labelling_of
 from trainers.data.notices import first, image_overlap_notices, in_rows, overlap_notices

@@ -10,7 +10,7 @@ from trainers.columns import Columns
 from trainers.data.conll import SUFFIXES, Sentence, parse_list, read_conll
 from trainers.data.docstrings import docstring_rows
 from trainers.data.formats import READERS
-from trainers.data.images import other_files_notices, read_images
+from trainers.data.image_rows import other_files_notices, read_images
 from trainers.data.table import check_file, read_table
 from trainers.tasks import Task
 
