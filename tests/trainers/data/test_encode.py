@@ -12,16 +12,18 @@ PAIRS = TASKS["text-pair-classification"]
 
 
 class Takes:
+    """A model of which only the names of what it takes are read."""
+
     def __init__(self, **config):
         self.config = SimpleNamespace(**config)
 
     def forward(self, input_ids, token_type_ids=None):
-        raise NotImplementedError
+        pytest.fail("it is not run")
 
 
 class TakesNone(Takes):
     def forward(self, input_ids):
-        raise NotImplementedError
+        pytest.fail("it is not run")
 
 
 @pytest.mark.parametrize(
