@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STUDY := studies/quickstart.yaml
 
-.PHONY: quickstart test test-slow check format schema bench clean
+.PHONY: quickstart test test-slow check format schema bench bench-study clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/paradapt search $(STUDY)
@@ -32,12 +32,14 @@ format: $(VENV)/installed-dev
 schema: $(VENV)/installed
 	$(BIN)/python -m search.study_file > studies/study.schema.json
 
-# Sparse experts, skipped tokens, and time, memory and longest silence of the quickstart. The
-# machine should be idle.
-bench: $(VENV)/installed
-	$(BIN)/python -m tests.benchmarks.experts
-	$(BIN)/python -m tests.benchmarks.token_keep
-	$(BIN)/python -m tests.benchmarks.quickstart
+# One table of speed, memory and disk, measured in turns; also written to benchmarks.json. The
+# machine should be idle: it takes about 25 minutes on two cores.
+bench: $(VENV)/installed-dev
+	$(BIN)/python -m tests.benchmarks.table
+
+# A whole study against a plain Optuna study, also written to benchmarks-study.json: half an hour.
+bench-study: $(VENV)/installed-dev
+	$(BIN)/python -m tests.benchmarks.study
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,7 +1,7 @@
 """Everything that the trials of a study share: made once, read by all, changed by none."""
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +16,7 @@ from space.search_space import SearchSpace
 from space.spec import AdapterSpec
 from trainers.backbone import Backbone, load_backbone
 from trainers.bundle import n_outputs
+from trainers.cache import PrefixStore, Recaller, default_folder
 from trainers.calibration import ways
 from trainers.data import (
     StudyDataModule,
@@ -25,6 +26,7 @@ from trainers.data import (
     load_data,
     token_stats,
 )
+from trainers.engine import FLOAT32, Engine, choose_engine, default_device, prepared
 from trainers.model import AdaptedModel, build
 from trainers.tasks import Task
 
@@ -49,6 +51,12 @@ class StudyContext:
     validation: Table
     cost: CostModel
     """Of the training rows at their real lengths."""
+    engine: Engine
+    """How the frozen blocks run in training."""
+    prepared: Mapping[Engine, Backbone]
+    """The backbone as each engine that trials use runs it."""
+    store: PrefixStore | None
+    """The frozen-prefix cache; None where it is off."""
 
     @property
     def tokens(self) -> TokenStats:
@@ -65,14 +73,20 @@ class StudyContext:
         """Where the trained weights of this study's trials are."""
         return Path(self.study.artifacts) / self.study.name
 
+    def engine_of(self, spec: AdapterSpec) -> Engine:
+        """Return how the frozen blocks run for a structure: a prefix has its own attention."""
+        if any(adapter.kind == "prefix" for adapter in spec.adapters):
+            return replace(self.engine, attention=FLOAT32.attention)
+        return self.engine
+
     def model_of(self, spec: AdapterSpec) -> AdaptedModel:
-        """Build a structure of this study.
+        """Build a structure of this study for training.
 
         Raises:
             UserError: it does not fit the backbone.
         """
         return build(
-            self.backbone,
+            self.prepared[self.engine_of(spec)],
             spec,
             self.n_outputs,
             seed=self.study.seed,
@@ -80,24 +94,41 @@ class StudyContext:
             ways=self.cost.ways,
         )
 
-    def data_module(self) -> StudyDataModule:
-        """Return the batches for one trial."""
+    def data_module(self, spec: AdapterSpec) -> StudyDataModule:
+        """Return the batches for a structure, with what is known of its frozen prefix."""
+        train, validation = self.train, self.validation
+        if self.store is not None:
+            engine = self.engine_of(spec)
+            recaller = Recaller(
+                backbone=self.prepared[engine],
+                precision=engine.precision,
+                attention=engine.attention,
+                store=self.store,
+            )
+            train = recaller.recall(train, spec.boundaries, default_device())
+            validation = recaller.recall(validation, spec.boundaries, default_device())
         return StudyDataModule(
-            train=self.train,
-            validation=self.validation,
+            train=train,
+            validation=validation,
             batch_size=self.study.training.batch_size,
             validation_factor=1 if self.task.head == "lm" else VALIDATION_FACTOR,
             seed=self.study.seed,
         )
 
 
-def prepare(study: StudySpec, folder: Path, stage: Callable[[str], None]) -> StudyContext:
-    """Load and check all that a study needs. Nothing is written.
+def prepare(
+    study: StudySpec,
+    folder: Path,
+    stage: Callable[[str], None],
+    tell: Callable[[str], None] | None = None,
+) -> StudyContext:
+    """Load and check all that a study needs, and measure how this machine runs it best.
 
     Args:
         study: the checked study file.
         folder: the study file's folder.
         stage: is told what is being done, for the user to see.
+        tell: is told, in a sentence, what went wrong beside the way later on; None: `stage`.
 
     Raises:
         UserError: the backbone, the space on it, or the data are wrong.
@@ -130,6 +161,11 @@ def prepare(study: StudySpec, folder: Path, stage: Callable[[str], None]) -> Stu
     told = (("training", train), ("validation", validation))
     notices = [f"{side}: {notice}" for side, table in told for notice in table.notices]
     head = _head(task, n_outputs(task, data.labels, backbone))
+    stage("measuring what is fast on this machine")
+    tokens = token_stats(train)
+    engine = choose_engine(
+        backbone, study.training.precision, study.training.batch_size, round(tokens.mean)
+    )
     return StudyContext(
         study=study,
         task=task,
@@ -138,8 +174,23 @@ def prepare(study: StudySpec, folder: Path, stage: Callable[[str], None]) -> Stu
         data=replace(data, notices=(*data.notices, *notices)),
         train=train,
         validation=validation,
-        cost=CostModel(shape=backbone.shape, head=head, tokens=token_stats(train), ways=ways()),
+        cost=CostModel(shape=backbone.shape, head=head, tokens=tokens, ways=ways()),
+        engine=engine,
+        prepared=_prepared(backbone, engine),
+        store=_store(study, tell or stage),
     )
+
+
+def _prepared(backbone: Backbone, engine: Engine) -> dict[Engine, Backbone]:
+    engines = {engine, replace(engine, attention=FLOAT32.attention)}
+    return {own: prepared(backbone, own) for own in engines}
+
+
+def _store(study: StudySpec, tell: Callable[[str], None]) -> PrefixStore | None:
+    if study.cache.gib == 0:
+        return None
+    folder = Path(study.cache.folder) if study.cache.folder else default_folder()
+    return PrefixStore(folder, int(study.cache.gib * 2**30), tell)
 
 
 def _head(task: Task, n_outputs: int) -> HeadShape:

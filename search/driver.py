@@ -10,13 +10,13 @@ from types import FrameType
 import optuna
 from optuna.trial import TrialState
 
-from search.baselines import BASELINES, baseline_learning
+from search.checkpoints import remove_all, returning, sweep
 from search.context import StudyContext
-from search.ending import End, finish, was_trained
-from search.samplers import make_sampler
+from search.ending import End, finish, n_trained
+from search.proposals import next_trial
+from search.resuming import RESUMES
 from search.store import recover
-from search.trial import Planned, run_trial
-from space.replay import params_for
+from search.trial import run_trial
 
 MAX_UNTRAINED = 200
 """Proposals in a row that need no training (equal, or out of bounds) before a study ends."""
@@ -45,24 +45,34 @@ def run_study(context: StudyContext, stored: optuna.Study, observer: Observer) -
     budget = context.study.budget
     deadline = time.monotonic() + 60 * budget.minutes if budget.minutes else float("inf")
     recover(stored, context.study.objective_names)
+    sweep(context, stored.get_trials(deepcopy=False))
     n_untrained = 0
     with _interruptible() as stopping:
-        while n_trained(stored) < budget.trials:
+        while _more_to_do(context, stored):
             if time.monotonic() > deadline:
                 return f"the {budget.minutes:g} minutes of the budget are spent"
             if n_untrained == MAX_UNTRAINED:
+                remove_all(context)
                 return (
                     f"the last {MAX_UNTRAINED} structures proposed were known already or out of"
                     " bounds: the space holds no more"
                 )
             end = _one_trial(context, stored, observer, stopping)
             n_untrained = n_untrained + 1 if _untrained(end) else 0
+            sweep(context, stored.get_trials(deepcopy=False))
+    remove_all(context)
     return f"all {budget.trials} trials of the budget are trained"
 
 
-def n_trained(stored: optuna.Study) -> int:
-    """Return how many trials count against the budget."""
-    return sum(was_trained(trial) for trial in stored.get_trials(deepcopy=False))
+def _more_to_do(context: StudyContext, stored: optuna.Study) -> bool:
+    """Whether the budget has trials left, or a stopped one has come back: it counted before."""
+    trials = stored.get_trials(deepcopy=False)
+    if n_trained(trials) < context.study.budget.trials:
+        return True
+    in_line = [trial for trial in trials if trial.state == TrialState.WAITING]
+    if in_line:
+        return RESUMES in in_line[0].user_attrs
+    return returning(context, trials) is not None
 
 
 def _untrained(end: End) -> bool:
@@ -100,35 +110,6 @@ def _one_trial(
         raise
     observer.ended(stored, trial.number, end)
     return end
-
-
-def next_trial(context: StudyContext, stored: optuna.Study) -> tuple[optuna.Trial, Planned | None]:
-    """Ask for the next trial: one in line, else a missing baseline, else what is sampled."""
-    trials = stored.get_trials(deepcopy=False)
-    stored.sampler = make_sampler(context.study.sampler, context.study.seed, len(trials))
-    planned, name = None, None
-    if not any(trial.state == TrialState.WAITING for trial in trials):
-        name = next((name for name in context.study.baselines if not _begun(name, stored)), None)
-    if name is not None:
-        spec = BASELINES[name].build(context.backbone.shape, context.space)
-        planned = Planned(spec=spec, learning=baseline_learning(spec, context.space))
-        params = params_for(context.space, planned.spec, planned.learning)
-        if params is not None:
-            # Inside the space: with its parameters known, the sampler learns from it too.
-            stored.enqueue_trial(params, user_attrs={"baseline": name})
-            return stored.ask(), None
-    trial = stored.ask()
-    if name is not None:
-        trial.set_user_attr("baseline", name)
-    return trial, planned
-
-
-def _begun(baseline: str, stored: optuna.Study) -> bool:
-    return any(
-        trial.user_attrs.get("baseline") == baseline
-        and trial.user_attrs.get("end") != "interrupted"
-        for trial in stored.get_trials(deepcopy=False)
-    )
 
 
 @contextmanager

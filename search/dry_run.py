@@ -19,6 +19,7 @@ from search.tables import table
 from space.kinds import kinds_for
 from space.roles import SUBLAYER_ENDS
 from space.search_space import SearchSpace
+from space.side import SIDE
 from space.size import n_structures
 from space.spec import AdapterSpec
 from trainers.data import LikeLengthBatches
@@ -83,8 +84,8 @@ def _backbone(context: StudyContext) -> str:
             6,
         ),
     ]
-    lacking = _lacking(context)
-    return "\n".join([*lines, *([lacking] if lacking else [])])
+    notes = (_beside(context), _lacking(context))
+    return "\n".join([*lines, *(note for note in notes if note)])
 
 
 def _roles(report: MatchReport, context: StudyContext) -> list[tuple[str, ...]]:
@@ -104,6 +105,19 @@ def _roles(report: MatchReport, context: StudyContext) -> list[tuple[str, ...]]:
             ends = " to ".join(SUBLAYER_ENDS[role])
             rows.append((role, layers, str(n_blocks), f"{d_in}->{d_out}", kinds or "-", ends))
     return rows
+
+
+def _beside(context: StudyContext) -> str:
+    """Return what side networks the space holds, in words."""
+    space = context.space
+    if SIDE not in space.kinds:
+        return ""
+    widths, layers = ", ".join(map(str, space.side_width)), ", ".join(space.side_layers)
+    return textwrap.fill(
+        f"Beside the blocks: side networks of width {widths}, which read the outputs of the blocks:"
+        f" {layers}.",
+        _WIDTH,
+    )
 
 
 def _lacking(context: StudyContext) -> str:

@@ -13,6 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.context import StudyContext
+from search.resuming import RESUMES, lineage, resumed_as
 from space.search_space import Learning
 from space.spec import AdapterSpec
 from trainers.fit import EpochReport
@@ -95,23 +96,35 @@ def tell_end(
 def twin_of(trial: optuna.Trial) -> FrozenTrial | None:
     """Return the earlier trial of equal structure and learning that was trained, if any.
 
-    One that failed is no twin: it may have failed for want of memory at the time.
+    One that failed is no twin: it may have failed for want of memory at the time. Of a training
+    that was taken up again the later trial is, and the trial that takes it up has none in it.
     """
     own = (trial.user_attrs["spec"], trial.user_attrs["learning"])
-    for other in trial.study.get_trials(deepcopy=False):
-        attributes = other.user_attrs
-        if other.number == trial.number or "same_as" in attributes or not was_trained(other):
+    trials = trial.study.get_trials(deepcopy=False)
+    passed = {trial.number, *lineage(trials, trial.number)}
+    passed |= {stopped for stopped, later in resumed_as(trials).items() if _is_twin(later)}
+    for other in trials:
+        if other.number in passed or not _is_twin(other):
             continue
-        if attributes["end"] != "failed" and own == (attributes["spec"], attributes["learning"]):
+        if own == (other.user_attrs["spec"], other.user_attrs["learning"]):
             return other
     return None
 
 
+def _is_twin(trial: FrozenTrial) -> bool:
+    return was_trained(trial) and trial.user_attrs["end"] != "failed"
+
+
 def was_trained(trial: FrozenTrial) -> bool:
-    """Whether training was spent on this trial: it counts against the budget."""
+    """Whether training was spent on this trial."""
     end = trial.user_attrs.get("end")
     if not trial.state.is_finished() or "same_as" in trial.user_attrs:
         return False
     return end in ("complete", "pruned", "failed") or (
         end == "infeasible" and "history" in trial.user_attrs
     )
+
+
+def n_trained(trials: Sequence[FrozenTrial]) -> int:
+    """Return how many trials count against the budget: a training that is taken up counts once."""
+    return sum(was_trained(trial) and RESUMES not in trial.user_attrs for trial in trials)

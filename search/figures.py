@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.baselines import baseline_title
 from search.front import feasible, knee, pareto_front, structure
 from search.objectives import SHARES, formatted, title_of
+from search.rung_values import rungs_reached
 
 Trials = Sequence[FrozenTrial]
 Directions = Sequence[StudyDirection]
@@ -239,10 +240,10 @@ def _padded(axis: Sequence[float]) -> list[float]:
 
 def _last_rung(trial: FrozenTrial, n_objectives: int) -> Sequence[float]:
     """The values of a pruned trial at its last rung, () where it has none."""
-    rungs = trial.user_attrs.get("rungs", {})
+    rungs = rungs_reached(trial.user_attrs)
     if trial.state != TrialState.PRUNED or not rungs:
         return ()
-    values: Sequence[float] = rungs[max(rungs, key=int)]
+    values: Sequence[float] = rungs[max(rungs)]
     return values if len(values) == n_objectives else ()
 
 

@@ -1,8 +1,7 @@
 """The Pareto front of a study: which trials are on it, its knee and its hypervolume.
 
-Everything here is a pure function of frozen trials. Two vectors are compared as losses: an
-objective that is maximised changes its sign first. A vector dominates another where it is nowhere
-worse and somewhere better, so equal vectors stand side by side.
+Everything here is a pure function of frozen trials. How vectors are compared says
+search/ranking.py.
 """
 
 from collections.abc import Sequence
@@ -11,10 +10,8 @@ from dataclasses import dataclass
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from search.ranking import Losses, losses_of, non_dominated_ranks
 from space.spec import AdapterSpec
-
-Losses = tuple[float, ...]
-"""Objectives turned so that less is better."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,23 +58,6 @@ def pareto_front(
     return sorted(front, key=lambda t: (*reversed(losses_of(t.values, directions)), t.number))
 
 
-def non_dominated_ranks(
-    values: Sequence[Sequence[float]], directions: Sequence[StudyDirection]
-) -> list[int]:
-    """Return the rank of every vector: 0 on the front, 1 on the front of the rest, and so on.
-
-    Equal vectors share a rank.
-    """
-    losses = [losses_of(vector, directions) for vector in values]
-    ranks: dict[Losses, int] = {}
-    # Sorted, every vector comes after all that dominate it, and stands one below the lowest.
-    for loss in sorted(set(losses)):
-        ranks[loss] = 1 + max(
-            (ranks[other] for other in ranks if _dominates(other, loss)), default=-1
-        )
-    return [ranks[loss] for loss in losses]
-
-
 def knee(front: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> FrozenTrial:
     """Return the point of the front that gives up least of every objective.
 
@@ -118,19 +98,10 @@ def hypervolume(
     limit = losses_of(reference, directions)
     losses = {losses_of(vector, directions) for vector in front_values}
     inside = [loss for loss in losses if all(a < b for a, b in zip(loss, limit, strict=True))]
-    return _volume(sorted(inside, key=lambda loss: loss[-1]), limit)
-
-
-def losses_of(vector: Sequence[float], directions: Sequence[StudyDirection]) -> Losses:
-    """Return a vector of objectives with every sign so that less is better."""
-    return tuple(
-        -value if direction == StudyDirection.MAXIMIZE else value
-        for value, direction in zip(vector, directions, strict=True)
-    )
-
-
-def _dominates(one: Losses, other: Losses) -> bool:
-    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+    # What is dominated adds nothing, and there may be much of it.
+    ranks = non_dominated_ranks(inside, [StudyDirection.MINIMIZE] * len(limit))
+    front = [loss for loss, rank in zip(inside, ranks, strict=True) if rank == 0]
+    return _volume(sorted(front, key=lambda loss: loss[-1]), limit)
 
 
 def trained(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -144,10 +115,16 @@ def _volume(losses: Sequence[Losses], limit: Losses) -> float:
         return 0.0
     if len(limit) == 1:
         return limit[0] - losses[0][0]
-    volume = 0.0
+    volume, least = 0.0, limit[0]
     for index, loss in enumerate(losses):
         upper = losses[index + 1][-1] if index + 1 < len(losses) else limit[-1]
-        if upper > loss[-1]:
-            below = sorted((other[:-1] for other in losses[: index + 1]), key=lambda o: o[-1])
-            volume += (upper - loss[-1]) * _volume(below, limit[:-1])
+        least = min(least, loss[0])
+        if upper == loss[-1]:
+            continue
+        if len(limit) == 2:
+            below = limit[0] - least
+        else:
+            cut = (other[:-1] for other in losses[: index + 1])
+            below = _volume(sorted(cut, key=lambda other: other[-1]), limit[:-1])
+        volume += (upper - loss[-1]) * below
     return volume

@@ -9,8 +9,8 @@ from pathlib import Path
 import optuna
 
 from search.context import StudyContext, environment, prepare
-from search.driver import Interrupted, Observer, n_trained, run_study
-from search.ending import End
+from search.driver import Interrupted, Observer, run_study
+from search.ending import End, n_trained
 from search.front import pareto_front
 from search.progress import Progress
 from search.store import STUDY_FILE, only_driver, open_study, redacted
@@ -36,7 +36,7 @@ def search(study: StudySpec, path: Path, progress: Progress, say: Callable[[str]
         UserError: what the study file names is wrong; nothing was written.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # our own lines say what matters
-    context = prepare(study, path.resolve().parent, progress.stage)
+    context = prepare(study, path.resolve().parent, progress.stage, progress.write)
     for notice in context.data.notices:
         progress.write(f"note: {notice}")
     progress.stage("opening the study")
@@ -67,10 +67,10 @@ def _run(
     def ended(stored: optuna.Study, number: int, end: End) -> None:
         trials = stored.get_trials(deepcopy=False)
         line = ended_in_words(number, trials[number], study.objective_names)
-        progress.ended(line, n_trained(stored), _state(stored))
+        progress.ended(line, n_trained(trials), _state(stored))
         tracking.submit(_snapshot(context, stored, path, "running"))
 
-    progress.begin_trials(n_trained(stored), _state(stored))
+    progress.begin_trials(n_trained(stored.get_trials(deepcopy=False)), _state(stored))
     tracking.submit(_snapshot(context, stored, path, "running"))
     status: Status = "finished"
     try:
@@ -112,6 +112,8 @@ def _snapshot(
         "trials": study.budget.trials,
         "epochs": study.budget.epochs,
         "seed": study.seed,
+        "precision": context.engine.precision,
+        "attention": context.engine.attention,
         **{f"version.{name}": value for name, value in environment().items()},
     }
     return StudySnapshot(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from search.front import feasible, knee, losses_of, pareto_front, trained
+from search.front import feasible, knee, pareto_front, trained
+from search.ranking import losses_of
 from space.errors import UserError, close_matches
 
 _HOLDS: Mapping[str, Callable[[float, float], bool]] = {

@@ -17,6 +17,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from search.context import StudyContext, environment
 from search.ending import tell_end
+from search.granularity import GRANULARITY
+from search.resuming import RESUMES
+from search.starting_points import STARTING_POINT
 from search.study_file import StudySpec
 from space.errors import UserError
 
@@ -24,6 +27,8 @@ CONTRACT = "contract"
 """Study attribute: all that must stay the same for trials to be comparable."""
 STUDY_FILE = "study_file"
 """Study attribute: the resolved study file, as it was at the last start."""
+KEPT_FOR_RETRY = (RESUMES, STARTING_POINT, GRANULARITY)
+"""Trial attributes that say how a trial is to be run, and hold when it is run again."""
 
 
 def open_study(context: StudyContext) -> optuna.Study:
@@ -218,4 +223,5 @@ def interrupt(stored: optuna.Study, trial: FrozenTrial) -> None:
     storage.set_trial_user_attr(trial._trial_id, "reason", "the process ended in the middle of it")
     stored.tell(trial.number, state=TrialState.FAIL)
     if "baseline" not in trial.user_attrs and trial.params:
-        stored.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})
+        kept = {k: v for k, v in trial.user_attrs.items() if k in KEPT_FOR_RETRY}
+        stored.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number, **kept})

@@ -17,8 +17,10 @@ from pydantic import (
 
 from search.baselines import BASELINES
 from search.objectives import Constraint
+from search.pruners import Pruner, make_pruner
+from search.starting_points import DEFAULT_STARTING_POINTS, misfits
 from search.study_errors import in_words, messages_of
-from search.study_sections import Budget, Data, Space, Training
+from search.study_sections import Budget, Cache, Data, Pruning, Space, Training
 from search.study_values import (
     BaselineName,
     BoundedMetrics,
@@ -27,6 +29,7 @@ from search.study_values import (
     Range,
     SamplerName,
     Section,
+    StartingPointName,
     StorageUrl,
     TaskName,
     TrackingUrl,
@@ -34,10 +37,11 @@ from search.study_values import (
 from search.task_keys import default_objectives, misplaced_keys, not_given
 from search.yaml_text import dump_yaml, parse_yaml
 from space.cost import BackboneShape, HeadShape
-from space.default_space import default_space, problems_in
+from space.default_space import default_space, keys_without_use, problems_in
 from space.errors import UserError
-from space.kinds import KINDS, kinds_for
+from space.kinds import kinds_for
 from space.search_space import FloatRange, SearchSpace
+from space.side import SPACE_KINDS
 from trainers.columns import Columns
 from trainers.tasks import Task, task_of
 
@@ -66,11 +70,17 @@ class StudySpec(Section):
     )
     budget: Budget = Budget()
     training: Training = Training()
+    cache: Cache = Cache()
     baselines: tuple[BaselineName, ...] = Field(
         tuple(BASELINES), description="Fixed structures that are trained first."
     )
+    starting_points: tuple[StartingPointName, ...] = Field(
+        DEFAULT_STARTING_POINTS,
+        description="Structures of the space that are tried next: what often does well.",
+    )
     sampler: SamplerName = Field("tpe", description="Optuna's sampler.")
     pruner: PrunerName = Field("pareto-halving", description="What stops bad trials early.")
+    pruning: Pruning = Pruning()
     workers: Literal[1] = Field(1, description="Trials that are trained side by side.")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
         0, description="Of everything that is random."
@@ -136,6 +146,11 @@ class StudySpec(Section):
         )
 
     @property
+    def stopping(self) -> Pruner:
+        """The pruner, with its settings."""
+        return make_pruner(self.pruner, **self.pruning.model_dump(exclude={"resume"}))
+
+    @property
     def objective_names(self) -> tuple[str, ...]:
         """The metrics that are optimised, in the order of the file."""
         return tuple(name for objective in self.objectives for name in objective.values())
@@ -167,19 +182,20 @@ class StudySpec(Section):
             own["learning_rate"] = FloatRange(low=rate.low, high=rate.high, log=rate.log)
         fields = dict(vars(default_space(shape, head))) | own
         # A default must not clash with what the user chose: it is cut to what fits.
-        if "roles" not in own and set(fields["kinds"]) <= set(KINDS):
+        if "roles" not in own and set(fields["kinds"]) <= set(SPACE_KINDS):
             fields["roles"] = tuple(r for r in fields["roles"] if kinds_for(r, fields["kinds"]))
         if "kinds" not in own:
             fields["kinds"] = tuple(
-                k for k in fields["kinds"] if set(KINDS[k].roles) & set(fields["roles"])
+                k for k in fields["kinds"] if any(kinds_for(r, (k,)) for r in fields["roles"])
             )
         space = SearchSpace(**fields)
-        problems = problems_in(space, shape, head)
+        problems = problems_in(space, shape, head) + keys_without_use(own, space.kinds)
         if self.what.labels == "number" and set(space.exits) != {"none"}:
             problems.append(
                 "space.exits: a number tells nothing of how sure it is, so that no row can leave"
                 " early. Leave the key out."
             )
+        problems = problems or misfits(self.starting_points, space)
         if problems:
             raise UserError(problems)
         return space
@@ -269,12 +285,19 @@ def _resolve_paths(study: StudySpec, folder: Path) -> StudySpec:
             "storage": _absolute_url(study.storage, folder),
             "tracking": _absolute_url(study.tracking, folder),
             "artifacts": _absolute(study.artifacts, folder),
+            "cache": _absolute_cache(study.cache, folder),
         }
     )
 
 
 def _absolute(name: str, folder: Path) -> str:
     return str(folder / os.path.expanduser(name))  # noqa: PTH111 (~nobody stays as it is)
+
+
+def _absolute_cache(cache: Cache, folder: Path) -> Cache:
+    if cache.folder is None:
+        return cache
+    return cache.model_copy(update={"folder": _absolute(cache.folder, folder)})
 
 
 def _absolute_url(url: str, folder: Path) -> str:

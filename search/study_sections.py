@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from search.pruners import ParetoHalving
 from search.study_values import (
     GranularityName,
     Insertion,
@@ -11,6 +12,7 @@ from search.study_values import (
     Names,
     Positive,
     PositiveFloat,
+    PrecisionName,
     ScalingName,
     Section,
     Share,
@@ -93,7 +95,8 @@ class Space(Section):
     )
     granularity: GranularityName | None = Field(
         None,
-        description="How far a role's rank may differ between blocks: global, group, layer.",
+        description="How far a role's rank may differ between blocks: global, group, layer; or"
+        " coarse-to-fine: one after the other, as the study goes on.",
     )
     alpha: PositiveFloat = Field(16.0, description="Adapters are scaled by alpha and rank.")
     scaling: ScalingName | None = Field(
@@ -116,6 +119,12 @@ class Space(Section):
     )
     exits: Names | None = Field(
         None, description="Patterns of early exits: none, middle, thirds, every."
+    )
+    side_width: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = Field(
+        None, description="Widths of side networks, where `side` is among the kinds."
+    )
+    side_layers: Names | None = Field(
+        None, description="Patterns: which blocks' outputs a side network reads."
     )
     pooling: Names | None = Field(None, description="How a sequence becomes one vector.")
     learning_rate: LearningRate | None = Field(
@@ -140,7 +149,48 @@ class Training(Section):
     """What all trials have in common."""
 
     batch_size: Positive = Field(32, description="Rows of a training step.")
+    precision: PrecisionName = Field(
+        "auto",
+        description="Of the frozen weights: float32, bfloat16, or auto: the faster one here.",
+    )
     exit_tolerance: Annotated[float, Field(ge=0)] = Field(
         0.005,
         description="How much worse in the first objective early exits may make a structure.",
+    )
+
+
+class Pruning(Section):
+    """When the pruner compares trials, and how many of them go on."""
+
+    reduction: Annotated[int, Field(ge=2)] = Field(
+        ParetoHalving.reduction,
+        description="One trial in so many goes on at a rung; the next rung lies at so many times"
+        " its epochs.",
+    )
+    first_rung: PositiveFloat = Field(
+        ParetoHalving.first_rung,
+        description="Epochs before the first rung; below 1 within the first epoch.",
+    )
+    min_peers: Positive = Field(
+        ParetoHalving.min_peers,
+        description="Other trials that must have reached a rung before it decides anything.",
+    )
+    patience: Positive = Field(
+        ParetoHalving.patience,
+        description="Rungs in a row that must speak against a trial before it is stopped.",
+    )
+    resume: bool = Field(
+        False,
+        description="Take a stopped trial up again where the trials after it bring it back.",
+    )
+
+
+class Cache(Section):
+    """The frozen-prefix cache: hidden states that are the same in every epoch and every trial."""
+
+    gib: Annotated[float, Field(ge=0)] = Field(
+        4.0, description="Size on disk, all studies together; 0 turns it off."
+    )
+    folder: str | None = Field(
+        None, description="Where it is; absent: paradapt/prefix in the user's cache folder."
     )

@@ -21,10 +21,12 @@ from search.baselines import BASELINES
 from search.objectives import METRICS
 from search.pruners import PRUNERS
 from search.samplers import SAMPLERS
+from search.starting_points import STARTING_POINTS
 from space.adapter import SCALINGS
 from space.errors import close_matches
 from space.insertion import MODES, PATTERNS
-from space.search_space import GRANULARITIES
+from space.search_space import COARSE_TO_FINE, GRANULARITIES
+from trainers.engine import CHOICES
 from trainers.tasks import TASKS
 
 T = TypeVar("T")
@@ -81,10 +83,13 @@ def _shown_to_editors(table: Collection[str]) -> Any:
 
 TaskName = Annotated[str, _in(TASKS), _shown_to_editors(TASKS)]
 ScalingName = Annotated[str, _in(SCALINGS), _shown_to_editors(SCALINGS)]
-GranularityName = Annotated[str, _in(GRANULARITIES), _shown_to_editors(GRANULARITIES)]
+_GRANULARITIES = (*GRANULARITIES, COARSE_TO_FINE)
+GranularityName = Annotated[str, _in(_GRANULARITIES), _shown_to_editors(_GRANULARITIES)]
 SamplerName = Annotated[str, _in(SAMPLERS), _shown_to_editors(SAMPLERS)]
 PrunerName = Annotated[str, _in(PRUNERS), _shown_to_editors(PRUNERS)]
+PrecisionName = Annotated[str, _in(CHOICES), _shown_to_editors(CHOICES)]
 BaselineName = Annotated[str, _in(BASELINES), _shown_to_editors(BASELINES)]
+StartingPointName = Annotated[str, _in(STARTING_POINTS), _shown_to_editors(STARTING_POINTS)]
 
 
 def _mode(word: str) -> str:

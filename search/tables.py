@@ -6,9 +6,10 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from search.ending import was_trained
+from search.ending import n_trained
 from search.front import knee, pareto_front, structure
 from search.objectives import formatted
+from search.resuming import RESUMES, resumed_as
 
 _LAST_RULE = 40
 
@@ -60,17 +61,27 @@ def _row(trial: FrozenTrial, names: Sequence[str], mark: str) -> list[str]:
 
 
 def counts(stored: optuna.Study) -> dict[str, int]:
-    """Return how many trials ended how, and how many are running; equal ones are told apart."""
+    """Return how many trials ended how, and how many are running.
+
+    Trials that are equal to another, and stopped ones that were taken up again, are told apart.
+    """
     ends = ("complete", "pruned", "failed", "infeasible", "interrupted")
     trials = stored.get_trials(deepcopy=False)
-    own = [trial for trial in trials if "same_as" not in trial.user_attrs]
+    taken_up = resumed_as(trials)
+    equal = [trial for trial in trials if "same_as" in trial.user_attrs]
+    apart = {*taken_up, *(trial.number for trial in equal)}
+    own = [trial for trial in trials if trial.number not in apart]
     found = {
         end: sum(t.state.is_finished() and t.user_attrs.get("end") == end for t in own)
         for end in ends
     }
-    running = sum(trial.state == optuna.trial.TrialState.RUNNING for trial in trials)
-    trained = sum(was_trained(trial) for trial in trials)
-    return {"trained": trained, **found, "equal": len(trials) - len(own), "running": running}
+    return {
+        "trained": n_trained(trials),
+        **found,
+        "equal": len(equal),
+        "resumed": len(taken_up),
+        "running": sum(trial.state == optuna.trial.TrialState.RUNNING for trial in trials),
+    }
 
 
 def counts_in_words(numbers: dict[str, int]) -> str:
@@ -87,6 +98,7 @@ def ended_in_words(number: int, trial: FrozenTrial, names: Sequence[str]) -> str
     )
     baseline = f" (baseline {attributes['baseline']})" if "baseline" in attributes else ""
     equal = f" (equal to trial {attributes['same_as']})" if "same_as" in attributes else ""
+    resumed = f" (goes on with trial {attributes[RESUMES]})" if RESUMES in attributes else ""
     reason = f": {attributes['reason']}" if attributes.get("reason") else ""
     end = attributes.get("end", "")
-    return f"trial {number}{baseline} {end}{equal}: {values}; {structure(trial)}{reason}"
+    return f"trial {number}{baseline}{resumed} {end}{equal}: {values}; {structure(trial)}{reason}"

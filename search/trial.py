@@ -5,16 +5,19 @@ from dataclasses import dataclass
 
 import optuna
 
+from search.checkpoints import begins_from, ends_in
 from search.context import StudyContext
 from search.ending import End, finish, note_structure, twin_of
 from search.exits import leave_early
+from search.granularity import space_of
 from search.objectives import known_costs
-from search.pruners import PRUNERS
+from search.resuming import with_earlier
 from search.rungs import decide
+from search.training import train_structure
 from space.errors import TrialError
 from space.search_space import Learning
 from space.spec import AdapterSpec
-from trainers.fit import EpochReport, FitResult, Tick, fit
+from trainers.fit import EpochReport, FitResult, Tick
 from trainers.latency import measure_latency
 from trainers.model import AdaptedModel
 from trainers.weights import save_weights
@@ -41,9 +44,8 @@ def run_trial(
     twin = twin_of(trial)
     if twin is not None:
         return finish(context, trial, End.same_as(twin))
-    model = context.model_of(spec)
     try:
-        result = _train(context, trial, model, learning, costs, tick)
+        model, result = _train(context, trial, spec, learning, costs, tick)
     except TrialError as error:
         return finish(context, trial, End(kind="failed", reason=str(error), metrics=costs))
     metrics = {**costs, **result.metrics}
@@ -69,37 +71,36 @@ def _structure(
 ) -> tuple[AdapterSpec, Learning]:
     if planned is not None:
         return planned.spec, planned.learning
-    return context.space.sample(trial)
+    return space_of(context.space, trial).sample(trial)
 
 
 def _train(
     context: StudyContext,
     trial: optuna.Trial,
-    model: AdaptedModel,
+    spec: AdapterSpec,
     learning: Learning,
     costs: Mapping[str, float],
     tick: Tick,
-) -> FitResult:
+) -> tuple[AdaptedModel, FitResult]:
     """Train; at each rung the pruner decides whether the trial goes on."""
-    pruner = PRUNERS[context.study.pruner]
+    pruner = context.study.stopping
 
     def report(epoch: EpochReport) -> bool:
         return decide(context, trial, pruner, epoch, costs)
 
-    result = fit(
-        model,
-        context.data_module(),
-        context.task,
+    model, result = train_structure(
+        context,
+        spec,
         learning,
-        labels=context.data.labels,
-        scale=context.data.scale,
-        epochs=context.study.budget.epochs,
         report=report,
         tick=tick,
+        rungs=pruner.rungs(context.study.budget.epochs),
+        resume=begins_from(context, trial),
+        checkpoint=ends_in(context, trial),
     )
     if result.routing:
         trial.set_user_attr("routing", [dict(adapter) for adapter in result.routing])
-    return result
+    return model, with_earlier(result, trial)
 
 
 def _certain(spec: AdapterSpec, costs: Mapping[str, float]) -> Mapping[str, float]:

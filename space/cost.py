@@ -156,10 +156,11 @@ class CostModel:
     """How this machine computes sparse experts."""
 
     def trainable_params(self, spec: AdapterSpec) -> int:
-        """Return how many parameters are trained: adapters, routers, pooling and heads."""
+        """Return how many parameters are trained: adapters, routers, side, pooling and heads."""
         adapters = sum(adapter_params(adapter, self.shape) for adapter in spec.adapters)
         skips = sum(skip_params(skip, self.shape) for skip in spec.skips)
-        return adapters + skips + (1 + len(spec.exits)) * self._head_params(spec)
+        side = 0 if spec.side is None else spec.side.n_params(self.shape.width)
+        return adapters + skips + side + (1 + len(spec.exits)) * self._head_params(spec)
 
     def adapter_mib(self, spec: AdapterSpec) -> float:
         """Return the size of the trained weights in MiB (float32)."""
@@ -179,6 +180,8 @@ class CostModel:
         for layer in range(spec.depth):
             macs += self._layer_macs(spec, layer) + self._beside_macs(spec, layer)
             macs += self._deployed_macs(spec, layer)
+            if layer + 1 == spec.depth and spec.side is not None:
+                macs += spec.side.macs(self.shape.width) * self.tokens.mean
             if layer + 1 in (*spec.exits, spec.depth):
                 macs += self._head_macs(spec)
                 behind.append(2 * macs / GIGA)
@@ -187,7 +190,8 @@ class CostModel:
     def training_gflops(self, spec: AdapterSpec) -> float:
         """Return the GFLOPs of one training step per sample: forward and backward, unmerged.
 
-        Backward runs from the head down to the first insertion layer: once through each frozen
+        Backward runs from the head down to the first insertion layer, through none of the blocks
+        where a side network stands beside them: once through each frozen
         matrix (no weight gradients), twice through attention products, adapters and heads. The
         lowest of these blocks is counted whole, which is at most one block too much.
         """
@@ -205,7 +209,10 @@ class CostModel:
         )
         if not self.head.trained:
             backward -= self._head_macs(spec)  # no gradient of a frozen matrix itself
-        return 2 * (frozen + backward + 3 * trained) / GIGA
+        side = 0.0
+        if spec.side is not None:
+            side = spec.side.training_macs(self.shape.width) * self.tokens.mean
+        return 2 * (frozen + backward + 3 * trained + side) / GIGA
 
     def _head_params(self, spec: AdapterSpec) -> int:
         if not self.head.trained:

@@ -1,5 +1,7 @@
 """The space that is searched where the study file names none, and what is wrong with a space."""
 
+from collections.abc import Collection
+
 from space.adapter import ROUTERS, SCALINGS
 from space.cost import BackboneShape, HeadShape
 from space.errors import close_matches
@@ -7,7 +9,8 @@ from space.exits import EXIT_PATTERNS
 from space.insertion import PATTERNS
 from space.kinds import KINDS, kinds_for
 from space.roles import ROLES
-from space.search_space import GRANULARITIES, FloatRange, SearchSpace
+from space.search_space import COARSE_TO_FINE, GRANULARITIES, FloatRange, SearchSpace
+from space.side import SIDE, SPACE_KINDS
 from space.spec import POOLINGS
 
 
@@ -30,10 +33,56 @@ def default_space(shape: BackboneShape, head: HeadShape) -> SearchSpace:
         token_keep=(1.0,),
         skip_layers=("upper_half",),
         exits=("none",),
+        side_width=(32, 64, 96),
+        side_layers=("all", "every_second", "upper_half"),
         pooling=("none",) if head.per_token else pooling,
         learning_rate=FloatRange(low=3e-4, high=1e-2, log=True),
         head_learning_rate=1e-2,
     )
+
+
+_IN_BLOCKS = (
+    "insertion",
+    "roles",
+    "rank",
+    "granularity",
+    "scaling",
+    "experts",
+    "top_k",
+    "router",
+    "token_keep",
+    "skip_layers",
+    "exits",
+)
+_BESIDE = ("side_width", "side_layers")
+
+
+def keys_without_use(given: Collection[str], kinds: Collection[str]) -> list[str]:
+    """Return which keys of the study file the kinds have no use for, one message a key.
+
+    Args:
+        given: the keys of `space` that the user set.
+        kinds: of the space.
+    """
+    problems: list[str] = []
+    if not set(kinds) <= set(SPACE_KINDS):
+        return problems  # which is told of, and may be a slip in one of these
+    if SIDE not in kinds:
+        problems += [
+            f"space.{key}: goes with the kind 'side', which space.kinds does not hold. Add it"
+            " there, or leave the key out."
+            for key in _BESIDE
+            if key in given
+        ]
+    if set(kinds) == {SIDE}:
+        problems += [
+            f"space.{key}: goes with adapters in the blocks, and space.kinds holds 'side' alone:"
+            " beside a side network all blocks are frozen and run whole. Add other kinds there,"
+            " or leave the key out."
+            for key in _IN_BLOCKS
+            if key in given
+        ]
+    return problems
 
 
 def _fitting_kinds(shape: BackboneShape) -> tuple[str, ...]:
@@ -50,14 +99,15 @@ def problems_in(space: SearchSpace, shape: BackboneShape, head: HeadShape) -> li
         + close_matches(name, known)
         for key, names, known in (
             ("roles", space.roles, ROLES),
-            ("kinds", space.kinds, tuple(KINDS)),
+            ("kinds", space.kinds, SPACE_KINDS),
             ("pooling", space.pooling, POOLINGS),
             ("insertion", _pattern_names(space.insertion), tuple(PATTERNS)),
             ("skip_layers", space.skip_layers, tuple(PATTERNS)),
             ("exits", space.exits, tuple(EXIT_PATTERNS)),
+            ("side_layers", space.side_layers, tuple(PATTERNS)),
             ("router", space.router, ROUTERS),
             ("scaling", (space.scaling,), tuple(SCALINGS)),
-            ("granularity", (space.granularity,), GRANULARITIES),
+            ("granularity", (space.granularity,), (*GRANULARITIES, COARSE_TO_FINE)),
         )
         for name in names
         if name not in known
@@ -124,10 +174,13 @@ def _wrong_for(space: SearchSpace, head: HeadShape) -> list[str]:
 
 def _unused(space: SearchSpace) -> list[str]:
     """Return kinds without a role and roles without a kind: they would be skipped silently."""
+    in_blocks = [kind for kind in space.kinds if kind != SIDE]
+    if not in_blocks:
+        return []  # what stands in blocks is not asked for
     problems = [
         f"space.kinds: {kind!r} serves none of the roles given; it serves"
         f" {', '.join(KINDS[kind].roles)}. Add one of these to space.roles or leave the kind out."
-        for kind in space.kinds
+        for kind in in_blocks
         if not set(KINDS[kind].roles) & set(space.roles)
     ]
     problems += [
@@ -137,7 +190,7 @@ def _unused(space: SearchSpace) -> list[str]:
         for role in space.roles
         if not kinds_for(role, space.kinds)
     ]
-    if max(space.experts) > 1 and not any(KINDS[kind].sparse for kind in space.kinds):
+    if max(space.experts) > 1 and not any(KINDS[kind].sparse for kind in in_blocks):
         problems.append(
             f"space.experts: none of the kinds given ({', '.join(space.kinds)}) can be made of"
             " experts. Add lora, bottleneck or parallel, or write [1]."

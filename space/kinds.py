@@ -133,4 +133,4 @@ KINDS = {
 
 def kinds_for(role: str, kinds: tuple[str, ...]) -> tuple[str, ...]:
     """Return those of `kinds` that can serve `role`, in the order given."""
-    return tuple(kind for kind in kinds if role in KINDS[kind].roles)
+    return tuple(kind for kind in kinds if kind in KINDS and role in KINDS[kind].roles)

@@ -7,6 +7,7 @@ from space.adapter import Adapter
 from space.exits import EXIT_PATTERNS
 from space.insertion import PATTERNS, insertion_params
 from space.search_space import OFF, Learning, SearchSpace
+from space.side import SIDE
 from space.spec import AdapterSpec
 
 
@@ -31,6 +32,11 @@ def _wanted(space: SearchSpace, spec: AdapterSpec, learning: Learning) -> dict[s
         "token_keep": 1.0,
     }
     wanted |= {f"{role}_kind": OFF for role in space.roles}
+    wanted[SIDE] = spec.side is not None
+    if spec.side is not None:
+        layers = tuple(boundary - 1 for boundary in spec.side.boundaries)
+        wanted["side_width"] = spec.side.width
+        wanted |= _fitting("side_layers", space.side_layers, PATTERNS, spec.depth, layers)
     for adapter in spec.adapters:
         role = adapter.role
         wanted[f"{role}_kind"] = adapter.kind

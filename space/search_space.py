@@ -1,13 +1,14 @@
 """The space of structures: what may be sampled, and how one sample becomes a structure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from space.adapter import Adapter, TokenSkip
 from space.exits import EXIT_PATTERNS
 from space.insertion import PATTERNS, sample_insertion
 from space.kinds import KINDS, kinds_for
+from space.side import SIDE, Side
 from space.spec import AdapterSpec
 from space.suggest import Suggest
 
@@ -17,6 +18,9 @@ OFF = "off"
 GRANULARITIES = ("global", "group", "layer")
 """How far a role's rank may differ between insertion layers: not at all, between the lower, middle
 and upper third of the blocks, or from block to block."""
+
+COARSE_TO_FINE = "coarse-to-fine"
+"""All of them in turn, as a study goes on."""
 
 GROUPS = ("lower", "middle", "upper")
 
@@ -45,7 +49,9 @@ class SearchSpace:
     """What may be sampled. A parameter with one value is fixed and never asked for.
 
     The parameters are conditional: a rank exists only where its role carries an adapter, the
-    insertion only where any role does, the learning rate only where there are adapters.
+    insertion only where any role does, the learning rate only where there are adapters. Where
+    `side` is one of several kinds, it is asked for first whether a structure is a side network:
+    roles, skips and exits exist only where it is none.
     """
 
     depth: tuple[int, ...]
@@ -53,8 +59,9 @@ class SearchSpace:
     """Names of patterns, or `windows`, or `free` (see space/insertion.py)."""
     roles: tuple[str, ...]
     kinds: tuple[str, ...]
+    """Names of space.side.SPACE_KINDS."""
     granularity: str
-    """One of GRANULARITIES."""
+    """One of GRANULARITIES, or COARSE_TO_FINE."""
     rank: tuple[int, ...]
     alpha: float
     """Of every adapter that is scaled."""
@@ -71,34 +78,40 @@ class SearchSpace:
     """Patterns: which blocks tokens may pass by where token_keep is below 1."""
     exits: tuple[str, ...]
     """Patterns of early exits (see space/exits.py)."""
+    side_width: tuple[int, ...]
+    """Widths of side networks."""
+    side_layers: tuple[str, ...]
+    """Patterns: which blocks' outputs a side network reads."""
     pooling: tuple[str, ...]
     learning_rate: FloatRange | float
     """Of the adapters."""
     head_learning_rate: float
     """Of pooling and head, in all structures."""
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The granularities of a study on this space, in their order; a structure has the last's
+        unless the space is taken `at` another."""
+        return GRANULARITIES if self.granularity == COARSE_TO_FINE else (self.granularity,)
+
+    def at(self, stage: str) -> "SearchSpace":
+        """Return this space with the granularity of one stage."""
+        return replace(self, granularity=stage)
+
     def sample(self, trial: Suggest) -> tuple[AdapterSpec, Learning]:
         """Return one structure and how to train it, from the values that `trial` suggests."""
+        beside = self._sample_whether_beside(trial)
         depth = self._sample_depth(trial)
-        served: dict[str, dict[str, Any]] = {}
-        for role in self.roles:
-            kind = trial.suggest_categorical(f"{role}_kind", self.kind_choices(role))
-            if kind != OFF:
-                served[role] = self._sample_role(trial, role, kind)
-        layers: tuple[int, ...] = ()
-        if served:
-            layers = sample_insertion(self.insertion, depth, max(self.depth), trial)
-        spec = AdapterSpec(
-            depth=depth,
-            adapters=self._sample_adapters(trial, served, layers),
-            skips=self._sample_skips(trial, depth),
-            exits=self._sample_exits(trial, depth),
-            pooling=_sample_one(trial, "pooling", self.pooling),
-        )
+        if beside:
+            spec = AdapterSpec(
+                depth=depth,
+                side=self._sample_side(trial, depth),
+                pooling=_sample_one(trial, "pooling", self.pooling),
+            )
+        else:
+            spec = self._sample_in_blocks(trial, depth)
         learning = Learning(
-            learning_rate=self._sample_learning_rate(trial)
-            if spec.adapters or spec.skips
-            else None,
+            learning_rate=None if spec.head_only else self._sample_learning_rate(trial),
             head_learning_rate=self.head_learning_rate,
         )
         return spec, learning
@@ -109,12 +122,43 @@ class SearchSpace:
 
     def rank_place(self, role: str, layer: int) -> str:
         """Return the name of the parameter that holds the rank of a role in a block."""
-        if self.granularity == "layer":
+        granularity = self.stages[-1]
+        if granularity == "layer":
             return f"{role}_rank_{layer}"
-        if self.granularity == "group":
+        if granularity == "group":
             # Thirds of the deepest structure, so that a block's group is the same at any depth.
             return f"{role}_rank_{GROUPS[layer * len(GROUPS) // max(self.depth)]}"
         return f"{role}_rank"
+
+    def _sample_whether_beside(self, trial: Suggest) -> bool:
+        """Return whether the structure is a side network."""
+        if SIDE not in self.kinds:
+            return False
+        return set(self.kinds) == {SIDE} or bool(trial.suggest_categorical(SIDE, (True, False)))
+
+    def _sample_side(self, trial: Suggest, depth: int) -> Side:
+        pattern = _sample_one(trial, "side_layers", self.side_layers)
+        return Side(
+            width=_sample_one(trial, "side_width", self.side_width),
+            boundaries=tuple(layer + 1 for layer in PATTERNS[pattern](depth)),
+        )
+
+    def _sample_in_blocks(self, trial: Suggest, depth: int) -> AdapterSpec:
+        served: dict[str, dict[str, Any]] = {}
+        for role in self.roles:
+            kind = trial.suggest_categorical(f"{role}_kind", self.kind_choices(role))
+            if kind != OFF:
+                served[role] = self._sample_role(trial, role, kind)
+        layers: tuple[int, ...] = ()
+        if served:
+            layers = sample_insertion(self.insertion, depth, max(self.depth), trial)
+        return AdapterSpec(
+            depth=depth,
+            adapters=self._sample_adapters(trial, served, layers),
+            skips=self._sample_skips(trial, depth),
+            exits=self._sample_exits(trial, depth),
+            pooling=_sample_one(trial, "pooling", self.pooling),
+        )
 
     def _sample_depth(self, trial: Suggest) -> int:
         depths = tuple(sorted(self.depth))
@@ -128,7 +172,7 @@ class SearchSpace:
         fields: dict[str, Any] = {"role": role, "kind": kind}
         if KINDS[kind].scaled:
             fields |= {"alpha": self.alpha, "scaling": self.scaling}
-        if KINDS[kind].ranked and self.granularity == "global":
+        if KINDS[kind].ranked and self.stages[-1] == "global":
             fields["rank"] = _sample_one(trial, f"{role}_rank", self.rank)
         experts = 1
         if KINDS[kind].sparse:

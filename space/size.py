@@ -7,23 +7,38 @@ from space.exits import EXIT_PATTERNS
 from space.insertion import PATTERNS
 from space.kinds import KINDS, kinds_for
 from space.search_space import GROUPS, SearchSpace
+from space.side import SIDE
 
 
 def n_structures(space: SearchSpace) -> int:
     """Return the number of different structures, the learning rate left aside."""
     return sum(
-        len(set(space.pooling))
-        * _n_skips(space, depth)
-        * len({EXIT_PATTERNS[name](depth) for name in space.exits})
-        * (1 + _n_adapted(space, depth))
+        len(set(space.pooling)) * (_n_beside(space, depth) + _n_in_blocks(space, depth))
         for depth in set(space.depth)
     )
 
 
+def _n_beside(space: SearchSpace, depth: int) -> int:
+    if SIDE not in space.kinds:
+        return 0
+    return len(set(space.side_width)) * _n_patterns(space.side_layers, depth)
+
+
+def _n_in_blocks(space: SearchSpace, depth: int) -> int:
+    if set(space.kinds) == {SIDE}:
+        return 0
+    exits = {EXIT_PATTERNS[name](depth) for name in space.exits}
+    return _n_skips(space, depth) * len(exits) * (1 + _n_adapted(space, depth))
+
+
+def _n_patterns(names: tuple[str, ...], depth: int) -> int:
+    return len({tuple(PATTERNS[name](depth)) for name in names})
+
+
 def _n_skips(space: SearchSpace, depth: int) -> int:
     shares = {share for share in space.token_keep if share < 1}
-    layers = {tuple(PATTERNS[name](depth)) for name in space.skip_layers}
-    return (1 in space.token_keep) + len(shares) * len(layers) * len(set(space.rank))
+    n_sizes = _n_patterns(space.skip_layers, depth) * len(set(space.rank))
+    return (1 in space.token_keep) + len(shares) * n_sizes
 
 
 def _n_adapted(space: SearchSpace, depth: int) -> int:
@@ -63,9 +78,9 @@ def _insertions(space: SearchSpace, depth: int) -> Counter[int]:
 
 def _free(space: SearchSpace, depth: int) -> Counter[int]:
     """Count the sets of layers that are not empty: one of two for each block."""
-    if space.granularity == "layer":
+    if space.stages[-1] == "layer":
         return Counter({n: comb(depth, n) for n in range(1, depth + 1)})
-    if space.granularity == "global":
+    if space.stages[-1] == "global":
         return Counter({1: 2**depth - 1})
     sizes = Counter(layer * len(GROUPS) // max(space.depth) for layer in range(depth))
     ways: Counter[int] = Counter({0: 1})

@@ -9,6 +9,7 @@ from typing import Any
 from space.adapter import Adapter, TokenSkip
 from space.errors import close_matches
 from space.roles import ROLES
+from space.side import Side
 
 POOLINGS = ("mean", "cls", "last", "attention", "none")
 """Ways to make one vector of a sequence: the mean, the first token, the last one, a learned query;
@@ -41,8 +42,8 @@ class AdapterSpec:
     parts were given. A structure without adapters is a head on the frozen backbone.
 
     Raises:
-        ValueError: a depth below 1, an adapter, skip or exit above the depth, two at one place,
-            or an unknown pooling.
+        ValueError: a depth below 1, an adapter, skip, exit or boundary above the depth, two at
+            one place, anything in the blocks beside a side network, or an unknown pooling.
     """
 
     depth: int
@@ -53,6 +54,8 @@ class AdapterSpec:
     """Blocks that a share of the tokens passes by."""
     exits: tuple[int, ...] = ()
     """Early exits: behind so many blocks a small head may answer, and the rest is not run."""
+    side: Side | None = None
+    """A network beside the blocks, which then hold nothing that is trained."""
 
     def __post_init__(self) -> None:
         if self.depth < 1:
@@ -74,6 +77,7 @@ class AdapterSpec:
                     f"An exit stands behind 1 to {self.depth - 1} blocks where {self.depth} run,"
                     f" but got {exit_depth}."
                 )
+        self._check_side()
         _check_distinct(
             "One adapter serves a role of a block",
             [f"layer {a.layer} has two at {a.role!r}" for a in self.adapters],
@@ -85,6 +89,25 @@ class AdapterSpec:
         object.__setattr__(self, "adapters", tuple(sorted(self.adapters, key=_order)))
         object.__setattr__(self, "skips", tuple(sorted(self.skips, key=lambda s: s.layer)))
         object.__setattr__(self, "exits", tuple(sorted(self.exits)))
+
+    def _check_side(self) -> None:
+        if self.side is None:
+            return
+        for what, parts in (
+            ("adapters", self.adapters),
+            ("skips", self.skips),
+            ("exits", self.exits),
+        ):
+            if parts:
+                raise ValueError(
+                    f"A structure with a side network has no {what}: all its blocks are frozen"
+                    f" and run whole; but got {len(parts)}."
+                )
+        if self.side.boundaries[-1] > self.depth:
+            raise ValueError(
+                f"A side network reads behind 1 to {self.depth} blocks where {self.depth} run,"
+                f" but got a boundary of {self.side.boundaries[-1]}."
+            )
 
     @property
     def insertion_layers(self) -> tuple[int, ...]:
@@ -100,6 +123,21 @@ class AdapterSpec:
         skipped = {skip.layer for skip in self.skips}
         return min(skipped.union(self.insertion_layers), default=self.depth)
 
+    @property
+    def boundaries(self) -> tuple[int, ...]:
+        """What is read of the frozen prefix: the hidden states behind so many blocks.
+
+        They depend on the backbone alone, and so can be cached. Lowest first.
+        """
+        top = self.first_insertion_layer
+        read = self.exits if self.side is None else self.side.boundaries
+        return tuple(sorted({top, *(boundary for boundary in read if boundary <= top)} - {0}))
+
+    @property
+    def head_only(self) -> bool:
+        """Whether nothing is trained but the heads."""
+        return not (self.adapters or self.skips or self.side)
+
     def skip_at(self, layer: int) -> TokenSkip | None:
         """Return how tokens pass by a block, or None where all run through it."""
         return next((skip for skip in self.skips if skip.layer == layer), None)
@@ -114,6 +152,8 @@ class AdapterSpec:
             data["skips"] = _gathered(skips)
         if self.exits:
             data["exits"] = list(self.exits)
+        if self.side is not None:
+            data["side"] = {"width": self.side.width, "boundaries": list(self.side.boundaries)}
         return data
 
     @classmethod
@@ -125,7 +165,8 @@ class AdapterSpec:
                 a rule.
         """
         wanted: dict[str, Any] = {"depth": int, "pooling": str, "adapters": list}
-        _check_keys(data, wanted, "a structure", {"skips": (list,), "exits": (list,)})
+        optional = {"skips": (list,), "exits": (list,), "side": (dict,)}
+        _check_keys(data, wanted, "a structure", optional)
         adapters = [
             Adapter(layer=layer, **fields)
             for entry in data["adapters"]
@@ -145,6 +186,7 @@ class AdapterSpec:
             adapters=tuple(adapters),
             skips=tuple(skips),
             exits=tuple(data.get("exits", ())),
+            side=_side_of(data["side"]) if "side" in data else None,
         )
 
     def to_json(self) -> str:
@@ -168,7 +210,10 @@ class AdapterSpec:
         for entry in data.get("skips", ()):
             where = _layers_in_words(tuple(entry["layers"]))
             parts.append(f"{entry['token_keep']:.0%} of tokens in {where} (r{entry['rank']})")
-        if not (self.adapters or self.skips):
+        if self.side is not None:
+            read = _numbers_in_words(self.side.boundaries)
+            parts.append(f"side network of width {self.side.width}, reading behind {read}")
+        if self.head_only:
             parts.append("head only")
         if self.exits:
             parts.append(f"exits behind {', '.join(map(str, self.exits))}")
@@ -215,6 +260,14 @@ def _spread(
     return [(fields, layer) for layer in entry["layers"]]
 
 
+def _side_of(data: Mapping[str, Any]) -> Side:
+    _check_keys(data, {"width": int, "boundaries": list}, "a side network", {})
+    for boundary in data["boundaries"]:
+        if not _is(boundary, int):
+            raise ValueError(f"`boundaries` holds integers, but got {boundary!r}.")
+    return Side(width=data["width"], boundaries=tuple(data["boundaries"]))
+
+
 def _adapter_in_words(entry: Mapping[str, Any]) -> str:
     words = f"{entry['kind']} {entry['role']}"
     if "rank" in entry:
@@ -227,11 +280,13 @@ def _adapter_in_words(entry: Mapping[str, Any]) -> str:
 
 
 def _layers_in_words(layers: tuple[int, ...]) -> str:
-    if len(layers) == 1:
-        return f"layer {layers[0]}"
-    if layers == tuple(range(layers[0], layers[-1] + 1)):
-        return f"layers {layers[0]}-{layers[-1]}"
-    return f"layers {','.join(map(str, layers))}"
+    return f"layer{'s' * (len(layers) > 1)} {_numbers_in_words(layers)}"
+
+
+def _numbers_in_words(numbers: tuple[int, ...]) -> str:
+    if len(numbers) > 1 and numbers == tuple(range(numbers[0], numbers[-1] + 1)):
+        return f"{numbers[0]}-{numbers[-1]}"
+    return ",".join(map(str, numbers))
 
 
 def _check_distinct(rule: str, places: list[str]) -> None:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from space.spec import AdapterSpec
-from trainers.adapters import Experts, Prefix
+from trainers.adapters import Experts, Prefix, SideNetwork
 from trainers.passing import Pass
 
-TRAINED = ("adapters", "skips", "exits", "head")
-"""The parts of a model that are trained, and all of it that is saved."""
+TRAINED = ("adapters", "skips", "exits", "side", "head")
+"""The parts of a model that are trained, and all of it that is saved; `side` where there is one."""
 
 
 class AdaptedModel(nn.Module):
@@ -36,8 +36,10 @@ class AdaptedModel(nn.Module):
         adapters: nn.ModuleDict,
         skips: nn.ModuleDict,
         exits: nn.ModuleDict,
+        side: SideNetwork | None,
         head: nn.Module,
         running: Pass,
+        needs_no_block: bool,
     ) -> None:
         super().__init__()
         self.spec = spec
@@ -46,15 +48,19 @@ class AdaptedModel(nn.Module):
         self.adapters = adapters
         self.skips = skips
         self.exits = exits
+        self.side = side
         self.head = head
         self.running = running
         self._accepted = accepted
         self._final_norm = (final_norm,)  # the view's own; not registered twice
+        self._needs_no_block = needs_no_block
 
     def forward(
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
+        *,
+        boundaries: Any = None,
         **others: Tensor | None,
     ) -> Tensor:
         """Return the answer of the last head.
@@ -62,16 +68,18 @@ class AdaptedModel(nn.Module):
         Args:
             input_ids: token ids (B, N); None where the backbone reads images.
             attention_mask: (B, N), 1 at real tokens; None: all are.
+            boundaries: hidden states (B, N, D) behind so many blocks of the frozen prefix, where
+                they are known; what lies below them does not run.
             others: token_type_ids (B, N) where there are pairs; pixel_values (B, channels,
                 height, width) of images.
 
         Returns:
             Logits: (B, C), or (B, N, C) where the head answers for every token.
         """
-        hidden = self.hidden(input_ids=input_ids, attention_mask=attention_mask, **others)
-        return self.head(hidden, self._mask(hidden))  # type: ignore[no-any-return]
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, **others}
+        return self.answer_at(None, self.hidden(boundaries=boundaries, **inputs), None)
 
-    def forward_exits(self, **inputs: Tensor | None) -> list[Tensor]:
+    def forward_exits(self, *, boundaries: Any = None, **inputs: Tensor | None) -> list[Tensor]:
         """Return the logits (B, C) of every exit, lowest first, and of the last head."""
         answers: list[Tensor] = []
 
@@ -80,14 +88,29 @@ class AdaptedModel(nn.Module):
 
         self.running.at_exit = at_exit
         try:
-            hidden = self.hidden(**inputs)
+            hidden = self.hidden(boundaries=boundaries, **inputs)
         finally:
             self.running.at_exit = None
         return [*answers, self.answer_at(None, hidden, None)]
 
-    def hidden(self, **inputs: Tensor | None) -> Tensor:
-        """Return the hidden states (B, N, D) behind the last block that runs."""
-        self.running.begin(inputs.get("attention_mask"))
+    def hidden(self, *, boundaries: Any = None, **inputs: Tensor | None) -> Tensor:
+        """Return the hidden states (B, N, D) that the last head reads."""
+        self.running.begin(inputs.get("attention_mask"), boundaries)
+        if self.side is None:
+            return self._behind_blocks(boundaries, inputs)
+        found: dict[int, Tensor] = {}
+        self.running.at_boundary = found.__setitem__
+        try:
+            last = self._behind_blocks(boundaries, inputs)
+        finally:
+            self.running.at_boundary = None
+        # Before the final norm residual streams grow from block to block: it evens them out.
+        return self.side([self._final_norm[0](found[b]) for b in self.side.boundaries], last)  # type: ignore[no-any-return]
+
+    def _behind_blocks(self, boundaries: Any, inputs: Mapping[str, Tensor | None]) -> Tensor:
+        """Return the hidden states (B, N, D) behind the last block that runs, and its norm."""
+        if boundaries and self._needs_no_block and set(self.spec.boundaries) <= boundaries.keys():
+            return self._recalled(boundaries)
         given: dict[str, Any] = {
             name: value
             for name, value in inputs.items()
@@ -96,6 +119,16 @@ class AdaptedModel(nn.Module):
         if "use_cache" in self._accepted:
             given["use_cache"] = False  # keys and values of earlier calls, for writing text
         return self.view(**given)[0]  # type: ignore[no-any-return]
+
+    def _recalled(self, boundaries: Mapping[int, Tensor]) -> Tensor:
+        """Return the last hidden states of a structure whose blocks are all frozen and known."""
+        if self.running.at_exit is not None:
+            for depth in self.spec.exits:
+                self.running.at_exit(depth, boundaries[depth])
+        if self.running.at_boundary is not None:
+            for depth in self.spec.boundaries:
+                self.running.at_boundary(depth, boundaries[depth])
+        return self._final_norm[0](boundaries[self.spec.depth])  # type: ignore[no-any-return]
 
     def answer_at(self, exit_depth: int | None, hidden: Tensor, rows: Tensor | None) -> Tensor:
         """Return the logits of a head for some rows.
@@ -108,9 +141,13 @@ class AdaptedModel(nn.Module):
         mask = self._mask(hidden)
         if rows is not None and len(rows) < len(hidden):
             hidden, mask = hidden.index_select(0, rows), mask.index_select(0, rows)
-        if exit_depth is None:
-            return self.head(hidden, mask)  # type: ignore[no-any-return]
-        return self.exits[str(exit_depth)](self._final_norm[0](hidden), mask)  # type: ignore[no-any-return]
+        head = self.head
+        if exit_depth is not None:
+            head, hidden = self.exits[str(exit_depth)], self._final_norm[0](hidden)
+        # Heads are float32, whatever the frozen blocks run in.
+        with torch.autocast(hidden.device.type, enabled=False):
+            kind = next((p.dtype for p in head.parameters()), hidden.dtype)
+            return head(hidden.to(kind), mask).float()  # type: ignore[no-any-return]
 
     def _mask(self, hidden: Tensor) -> Tensor:
         mask = self.running.mask
@@ -124,8 +161,8 @@ class AdaptedModel(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Set training mode on what is trained; the backbone keeps eval mode (no dropout)."""
         self.training = mode
-        for part in TRAINED:
-            getattr(self, part).train(mode)
+        for part in self._trained_parts().values():
+            part.train(mode)
         return self
 
     def warm_up(self, share: float) -> None:
@@ -159,7 +196,8 @@ class AdaptedModel(nn.Module):
 
     def adapter_parameters(self) -> list[nn.Parameter]:
         """Return what is trained in and beside the blocks."""
-        return [*self.adapters.parameters(), *self.skips.parameters()]
+        side = () if self.side is None else self.side.parameters()
+        return [*self.adapters.parameters(), *self.skips.parameters(), *side]
 
     def head_parameters(self) -> list[nn.Parameter]:
         """Return what is trained in the heads."""
@@ -172,10 +210,14 @@ class AdaptedModel(nn.Module):
     def trained_state(self) -> dict[str, Tensor]:
         """Return what was trained, by name, such as `adapters.3.query.up`."""
         return {
-            f"{part}.{name}": tensor
-            for part in TRAINED
-            for name, tensor in getattr(self, part).state_dict().items()
+            f"{name}.{inner}": tensor
+            for name, part in self._trained_parts().items()
+            for inner, tensor in part.state_dict().items()
         }
+
+    def _trained_parts(self) -> dict[str, nn.Module]:
+        parts = {name: getattr(self, name) for name in TRAINED}
+        return {name: part for name, part in parts.items() if part is not None}
 
     @torch.no_grad()
     def load_trained_state(self, state: Mapping[str, Tensor]) -> None:

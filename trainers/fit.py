@@ -1,50 +1,35 @@
 """Train one structure with Lightning, and tell what came of it.
 
-Metrics have one road: each epoch's go through `report`, and all of them are in the FitResult.
+Metrics have one road: those of each validation go through `report`, and all of them are in the
+FitResult.
 """
 
 import logging
-import math
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
+from lightning.pytorch import Trainer
 
 from space.errors import TrialError
 from space.search_space import Learning
-from trainers.data import Batch, TargetScale
-from trainers.losses import loss_of
+from trainers.checkpoint import Checkpoint
+from trainers.data import StudyDataModule, TargetScale
+from trainers.engine import FLOAT32, Engine
+from trainers.fit_module import FitModule, Plan
 from trainers.memory import peak_memory_mib, reset_peak_memory
 from trainers.metrics import Meter, meter_of
 from trainers.model import AdaptedModel
+from trainers.reports import EpochReport, ExitAnswers, Report, Tick
 from trainers.tasks import Task
 
-WARMUP_SHARE = 0.1
-WEIGHT_DECAY = 0.01
+__all__ = ["EpochReport", "ExitAnswers", "FitResult", "Report", "Tick", "fit"]
+
 MAX_GRADIENT_NORM = 1.0
-BALANCE_WEIGHT = 0.01
-"""Of the loss that keeps experts evenly loaded, as in Fedus et al. 2021 (arXiv 2101.03961)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochReport:
-    """What one epoch gave."""
-
-    epoch: int
-    """From 1."""
-    time_ms: int
-    """When it ended, in milliseconds since 1970."""
-    metrics: Mapping[str, float]
-
-    def to_dict(self) -> dict[str, float]:
-        """Return it as plain data."""
-        return {"epoch": self.epoch, "time_ms": self.time_ms, **self.metrics}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,34 +37,20 @@ class FitResult:
     """What the training of one structure gave."""
 
     metrics: Mapping[str, float]
-    """Of the last epoch, with train_s and peak_memory_mib."""
+    """Of the last validation, with train_s and peak_memory_mib."""
     history: tuple[EpochReport, ...]
+    """Of this run: where a training went on, without what came before."""
     stopped: bool
     """Whether `report` ended it before its last epoch."""
     routing: tuple[Mapping[str, Any], ...]
     """For each adapter of sparse experts its layer, role, load and entropy on validation."""
-    exits: "ExitAnswers | None"
+    exits: ExitAnswers | None
     """Where the structure has early exits: what each said of the validation rows."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExitAnswers:
-    """What the heads of a structure with early exits said of the validation rows."""
-
-    logits: tuple[Tensor, ...]
-    """(rows, outputs) of each exit, lowest first, and of the end."""
-    labels: Tensor
-
-
-Report = Callable[[EpochReport], bool]
-"""Is told each epoch and returns whether to go on."""
-Tick = Callable[[int, int], None]
-"""Is told (steps done, steps in all) after each step; may raise to end the training."""
 
 
 def fit(
     model: AdaptedModel,
-    data: LightningDataModule,
+    data: StudyDataModule,
     task: Task,
     learning: Learning,
     *,
@@ -88,6 +59,10 @@ def fit(
     epochs: int,
     report: Report,
     tick: Tick,
+    rungs: Sequence[float] = (),
+    engine: Engine = FLOAT32,
+    resume: Path | None = None,
+    checkpoint: Path | None = None,
 ) -> FitResult:
     """Train adapters and heads of `model` in place.
 
@@ -103,39 +78,32 @@ def fit(
         labels: names of the labels, where the task has them.
         scale: of numbers, where they are learned.
         epochs: how many, unless `report` ends it sooner.
-        report: is told each epoch.
+        report: is told each validation: at the end of each epoch, and at the rungs.
         tick: is told each step.
+        rungs: when to validate besides, in epochs; fractions are rounded up to whole steps.
+        engine: how the frozen blocks run.
+        resume: a checkpoint to go on from.
+        checkpoint: where one is written if `report` ends the training.
 
     Raises:
         TrialError: a loss that is not finite, or no memory left.
+        UserError: the checkpoint cannot be read.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    trained = len(model.trained_parameters()) > 0
     reset_peak_memory()
     started = time.perf_counter()
 
     def new_meter() -> Meter:
         return meter_of(task, labels, scale)
 
-    module = _FitModule(model, task, learning, new_meter, report, tick)
-    # Barebones: no logger, no bar, no checkpoint of the backbone, no per-step bookkeeping.
-    trainer = Trainer(
-        max_epochs=epochs,
-        accelerator="auto",
-        devices=1,
-        barebones=True,
-        gradient_clip_val=MAX_GRADIENT_NORM,
-        use_distributed_sampler=False,
-    )
-    model.train()  # Lightning leaves modules in the mode in which it finds them.
+    plan = Plan.of(data, epochs, rungs, None if resume is None else Checkpoint(resume))
+    module = FitModule(model, data, task, learning, plan, engine, new_meter, report, tick)
+    trained = len(model.trained_parameters()) > 0
     try:
-        with warnings.catch_warnings():
-            # The backbone is, on purpose.
-            warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
-            if trained:
-                trainer.fit(module, datamodule=data)
-            else:
-                trainer.validate(module, datamodule=data, verbose=False)
+        if trained:
+            _train(module, data, plan)
+        else:
+            module.validate()
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise TrialError(f"no memory left ({error})") from error
     except RuntimeError as error:
@@ -143,142 +111,35 @@ def fit(
             raise
         raise TrialError(f"no memory left ({error})") from error
     model.eval()
+    stopped = trained and not module.done
+    if stopped and checkpoint is not None:
+        module.save(Checkpoint(checkpoint))
     final = dict(module.history[-1].metrics)
     final["train_s"] = time.perf_counter() - started
     final["peak_memory_mib"] = peak_memory_mib()
     return FitResult(
         metrics=final,
         history=tuple(module.history),
-        stopped=trained and len(module.history) < epochs,
+        stopped=stopped,
         routing=tuple(model.routing()),
         exits=module.exit_answers(),
     )
 
 
-class _FitModule(LightningModule):
-    """Steps, optimizer and epoch metrics around an AdaptedModel."""
-
-    def __init__(
-        self,
-        model: AdaptedModel,
-        task: Task,
-        learning: Learning,
-        new_meter: Callable[[], Meter],
-        report: Report,
-        tick: Tick,
-    ) -> None:
-        super().__init__()
-        self.model = model
-        self._loss = loss_of(task)
-        self.learning = learning
-        self.history: list[EpochReport] = []
-        self._new_meter = new_meter
-        self._meter = new_meter()
-        self._report = report
-        self._tick = tick
-        self._steps = self._n_steps = 0
-        self._losses: list[Tensor] = []
-        self._answers: list[tuple[list[Tensor], Tensor]] = []
-        self._epoch_started = time.perf_counter()
-
-    def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(parameter_groups(self.model, self.learning), fused=True)
-        n_steps = self._n_steps = int(self.trainer.estimated_stepping_batches)
-        schedule = LambdaLR(optimizer, lambda step: _warm_up_and_decay(step, n_steps))
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
-
-    def on_train_epoch_start(self) -> None:
-        self._losses = []
-        self._epoch_started = time.perf_counter()
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        n_warm_up = _n_warm_up(self._n_steps)
-        if self._steps < n_warm_up:
-            self.model.warm_up((self._steps + 1) / n_warm_up)
-        answers = self.model.forward_exits(**batch.inputs)
-        losses = [self._loss(answer, batch.labels) for answer in answers]
-        loss = torch.stack(losses).mean()
-        self._losses.append(loss.detach())
-        balance = self.model.balance_loss()
-        return loss if balance is None else loss + BALANCE_WEIGHT * balance
-
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        self._steps += 1
-        self._check_finite("the loss", self._losses[-1].item())
-        self._tick(self._steps, self._n_steps)
-
-    def on_validation_epoch_start(self) -> None:
-        self._meter = self._new_meter()
-        self._answers = []
-        self.model.reset_routing()
-        self.model.warm_up(1.0)
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        answers = self.model.forward_exits(**batch.inputs)
-        self._meter.update(answers[-1], batch.labels)
-        if self.model.spec.exits:
-            self._answers.append(([a.float().cpu() for a in answers], batch.labels.cpu()))
-        self._tick(self._steps, self._n_steps)
-
-    def on_validation_epoch_end(self) -> None:
-        metrics = self._meter.compute()
-        # A last step that breaks the weights shows here only.
-        self._check_finite("the validation loss", metrics["validation_loss"])
-        if self._losses:
-            metrics["train_loss"] = torch.stack(self._losses).mean().item()
-        metrics["epoch_s"] = time.perf_counter() - self._epoch_started
-        epoch = EpochReport(
-            epoch=self.current_epoch + 1, time_ms=time.time_ns() // 10**6, metrics=metrics
-        )
-        self.history.append(epoch)
-        if not self._report(epoch):
-            self.trainer.should_stop = True
-
-    def exit_answers(self) -> ExitAnswers | None:
-        """Return what all heads said of the validation rows, if there are exits."""
-        if not self._answers:
-            return None
-        heads = zip(*(answers for answers, _ in self._answers), strict=True)
-        return ExitAnswers(
-            logits=tuple(torch.cat(head) for head in heads),
-            labels=torch.cat([labels for _, labels in self._answers]),
-        )
-
-    def _check_finite(self, what: str, loss: float) -> None:
-        if not math.isfinite(loss):
-            raise TrialError(
-                f"{what} became {loss} at step {self._steps}; the learning rate was"
-                f" {self.learning.learning_rate}"
-            )
-
-
-def parameter_groups(model: AdaptedModel, learning: Learning) -> list[dict[str, Any]]:
-    """Return what is trained, by rate and decay: matrices decay to zero; biases and scales do not.
-
-    Vectors are biases and scales; of sparse experts the biases are matrices, a row each.
-    """
-    biases = {id(p) for name, p in model.named_parameters() if name.endswith("bias")}
-    rated = [(model.head_parameters(), learning.head_learning_rate)]
-    if learning.learning_rate is not None:
-        rated.append((model.adapter_parameters(), learning.learning_rate))
-    groups = []
-    for parameters, rate in rated:
-        decaying = [p for p in parameters if p.dim() > 1 and id(p) not in biases]
-        others = [p for p in parameters if p.dim() <= 1 or id(p) in biases]
-        groups.append({"params": decaying, "lr": rate, "weight_decay": WEIGHT_DECAY})
-        groups.append({"params": others, "lr": rate, "weight_decay": 0.0})
-    return [group for group in groups if group["params"]]
-
-
-def _n_warm_up(n_steps: int) -> int:
-    return max(1, round(WARMUP_SHARE * n_steps))
-
-
-def _warm_up_and_decay(step: int, n_steps: int) -> float:
-    warm_up = _n_warm_up(n_steps)
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return max(0.0, (n_steps - step) / max(1, n_steps - warm_up))
+def _train(module: FitModule, data: StudyDataModule, plan: Plan) -> None:
+    # Barebones: no logger, no bar, no checkpoint of the backbone, no per-step bookkeeping.
+    trainer = Trainer(
+        max_epochs=plan.epochs - plan.n_done // plan.n_batches,
+        accelerator="auto",
+        devices=1,
+        barebones=True,
+        gradient_clip_val=MAX_GRADIENT_NORM,
+        use_distributed_sampler=False,
+    )
+    module.model.train()  # Lightning leaves modules in the mode in which it finds them.
+    with warnings.catch_warnings():
+        # The backbone is, on purpose.
+        warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
+        trainer.fit(module, train_dataloaders=data.train_dataloader(after=plan.n_done))
+    # Lightning takes the model off its device.
+    module.model.to(trainer.strategy.root_device)

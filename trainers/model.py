@@ -11,11 +11,13 @@ from space.cost import CONCATENATED, Ways
 from space.errors import UserError
 from space.spec import AdapterSpec
 from trainers.adapted import AdaptedModel
+from trainers.adapters import SideNetwork
 from trainers.attach import ATTACHMENTS, Materials, adapted_block, merged_block
 from trainers.backbone import Backbone
 from trainers.graft import graft
 from trainers.heads import FrozenHead, RowHead, TokenHead
 from trainers.passing import Pass
+from trainers.recall import Recalled
 from trainers.skipping import PINNED, AtExit, Skip, SomeRows, SomeTokens
 
 __all__ = ["HEADS", "AdaptedModel", "build", "check_fits", "concatenated", "deploy"]
@@ -59,6 +61,7 @@ def build(
         modules = {a: ATTACHMENTS[a.kind].build(a, stuff) for a in spec.adapters}
         skips = {str(s.layer): Skip(shape.width, s.rank) for s in spec.skips}
         exits = {str(e): RowHead(shape.width, n_outputs, spec.pooling) for e in spec.exits}
+        side = None if spec.side is None else SideNetwork(spec.side, shape.width)
         last = _head(head, backbone, n_outputs, spec.pooling)
     return _assemble(
         backbone,
@@ -68,6 +71,7 @@ def build(
         modules=modules,
         skips=nn.ModuleDict(skips),
         exits=nn.ModuleDict(exits),
+        side=side,
         head=last,
     ).eval()
 
@@ -117,6 +121,7 @@ def deploy(model: AdaptedModel, backbone: Backbone) -> AdaptedModel:
         modules=modules,
         skips=model.skips,
         exits=model.exits,
+        side=model.side,
         head=model.head,
         merge=True,
     ).eval()
@@ -131,11 +136,14 @@ def _assemble(
     modules: Mapping[Adapter, nn.Module],
     skips: nn.ModuleDict,
     exits: nn.ModuleDict,
+    side: SideNetwork | None,
     head: nn.Module,
     merge: bool = False,
 ) -> AdaptedModel:
     family = backbone.family
     blocks = list(backbone.model.get_submodule(family.blocks).children())[: spec.depth]
+    for layer in range(spec.first_insertion_layer):
+        blocks[layer] = Recalled(blocks[layer], layer, spec.boundaries, running)
     for layer in spec.insertion_layers:
         placed = {a: m for a, m in modules.items() if a.layer == layer}
         blocks[layer] = _block(backbone, blocks[layer], placed, merge)
@@ -162,9 +170,17 @@ def _assemble(
         adapters=_by_layer_and_role(modules),
         skips=skips,
         exits=exits,
+        side=side,
         head=head,
         running=running,
+        needs_no_block=spec.first_insertion_layer == spec.depth and _only_blocks(backbone),
     )
+
+
+def _only_blocks(backbone: Backbone) -> bool:
+    """Return whether nothing stands between the blocks (DeBERTa may have a convolution there)."""
+    parent = backbone.model.get_submodule(backbone.family.blocks.rpartition(".")[0])
+    return getattr(parent, "conv", None) is None
 
 
 def _block(

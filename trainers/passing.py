@@ -6,7 +6,7 @@ padding, it finds here: all modules of one model hold the same object.
 Shapes: `B` batch, `N` tokens, `D` width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -24,7 +24,27 @@ class Pass:
         """Is told of each exit that is reached: its depth and the hidden states (B, N, D)."""
         self.beside: tuple[Any, ...] | None = None
         """What the block before the last exit returned beside hidden states; None: nothing."""
+        self.boundaries: Mapping[int, Tensor] = {}
+        """Hidden states (B, N, D) behind so many blocks, where they are known without a run."""
+        self.at_boundary: Callable[[int, Tensor], None] | None = None
+        """Is told of the hidden states (B, N, D) behind each block of the frozen prefix that ran or
+        was known."""
 
-    def begin(self, mask: Tensor | None) -> None:
+    def begin(self, mask: Tensor | None, boundaries: Mapping[int, Tensor] | None = None) -> None:
         """Forget the last pass."""
         self.mask, self.rows = mask, None
+        self.boundaries = boundaries or {}
+
+
+def is_skipped(layer: int, known: Mapping[int, Any], read: Sequence[int]) -> bool:
+    """Return whether a block of the frozen prefix need not run.
+
+    Its output is known, or nothing reads what lies between it and the next known boundary.
+
+    Args:
+        layer: the block, from 0; its output is boundary `layer + 1`.
+        known: boundaries whose hidden states are known.
+        read: the boundaries that a structure reads.
+    """
+    above = [boundary for boundary in (*read, *known) if boundary > layer]
+    return bool(above) and min(above) in known

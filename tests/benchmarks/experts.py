@@ -1,6 +1,6 @@
 """Measure sparse experts: the chosen way against the others, and against all experts and a mask.
 
-    python -m tests.benchmarks.experts
+    python -m tests.benchmarks.table experts
 
 2,048 tokens of width 384, forward and backward, all in one process and in turns. The way that the
 calibration chose takes at most 1.15 times the fastest, and at most half of computing all experts
@@ -8,13 +8,13 @@ and masking those not chosen.
 """
 
 import statistics
-import sys
 import time
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tests.benchmarks.rows import Found, Row, say, table
 from trainers.calibration import fastest_way
 from trainers.expert_ways import WAYS, Weights
 
@@ -62,27 +62,26 @@ def times_ms(experts: int, top_k: int, rank: int) -> dict[str, float]:
     return {name: statistics.median(ms) for name, ms in taken.items()}
 
 
-def main() -> int:
-    """Measure all sizes; return 1 where a bound is broken twice in a row."""
-    print(f"{'experts':>7} {'top_k':>5} {'rank':>4}", end="")
-    print("".join(f"{name:>14}" for name in (*WAYS, "masked")), end="")
-    print(f"  {'chosen':<13} to fastest  to masked")
-    broken = False
+def measure() -> Found:
+    """Measure all sizes, each a second time where a bound is broken."""
+    rows, details, lines = [], {}, []
     for experts, top_k, rank in SIZES:
         way = fastest_way(WIDTH, WIDTH, rank, experts, top_k)
         for _ in range(TRIES):  # a shared machine may be disturbed
             ms = times_ms(experts, top_k, rank)
             to_fastest = ms[way] / min(ms[name] for name in WAYS)
             to_masked = ms[way] / ms["masked"]
-            kept = to_fastest <= MAX_TO_FASTEST and to_masked <= MAX_TO_MASKED
-            if kept:
+            if to_fastest <= MAX_TO_FASTEST and to_masked <= MAX_TO_MASKED:
                 break
-        print(f"{experts:>7} {top_k:>5} {rank:>4}", end="")
-        print("".join(f"{value:>11.1f} ms" for value in ms.values()), end="")
-        print(f"  {way:<13} {to_fastest:>10.2f}  {to_masked:>9.2f}{'' if kept else '  BROKEN'}")
-        broken |= not kept
-    return int(broken)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        size = f"{experts} experts, top {top_k}, rank {rank}"
+        rows += [
+            Row(name=f"{size}: {what}", measured=ratio, unit="times", at_most=most, note=way)
+            for what, ratio, most in (
+                ("chosen way to the fastest", to_fastest, MAX_TO_FASTEST),
+                ("chosen way to all and a mask", to_masked, MAX_TO_MASKED),
+            )
+        ]
+        details[size] = {**ms, "chosen": way}
+        lines.append([size, *(f"{value:.1f} ms" for value in ms.values()), way])
+    say(table(lines, ("experts", *WAYS, "masked", "chosen")))
+    return Found(rows=rows, details=details)

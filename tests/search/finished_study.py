@@ -124,7 +124,7 @@ def finished_trials(n_trials: int = 24, seed: int = 0, n_objectives: int = 2) ->
         elif number % 3 == 0:
             end = "pruned"
             rung = [round(values[0] - 0.1, 4), *values[1:]]
-            attrs |= {"rungs": {"1": rung[:n_objectives]}, "reason": "rank 5 of 9 at rung 1"}
+            attrs |= {"rung.1": rung[:n_objectives], "reason": "rank 5 of 9 at rung 1"}
             attrs["n_epochs"] = 1
         elif number == 10:
             end = "failed"

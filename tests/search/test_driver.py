@@ -9,9 +9,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-import search.trial
-from search.driver import Interrupted, Observer, n_trained, next_trial, run_study
+import search.training
+from search.driver import Interrupted, Observer, run_study
+from search.ending import n_trained
 from search.front import pareto_front
+from search.proposals import next_trial
 from search.pruners import PRUNERS
 from search.store import open_study, recover
 from search.trial import run_trial
@@ -45,7 +47,7 @@ def run(context_of):
 @pytest.fixture
 def fitted(monkeypatch):
     """Count the trainings, and let chosen ones raise: {number of the training: error}."""
-    real = search.trial.fit
+    real = search.training.fit
 
     @dataclass
     class Fitted:
@@ -59,7 +61,7 @@ def fitted(monkeypatch):
             raise faults[count.n]
         return real(*arguments, **named)
 
-    monkeypatch.setattr(search.trial, "fit", fit)
+    monkeypatch.setattr(search.training, "fit", fit)
     count.faults = faults
     return count
 
@@ -162,15 +164,20 @@ class TestConstraints:
 
 class TestPruning:
     class StopsAll:
+        patience = 1
+
+        def __init__(self, **settings):
+            pass
+
         def rungs(self, epochs):
-            return (1,) if epochs > 1 else ()
+            return (1.0,) if epochs > 1 else ()
 
         def stops(self, number, rung, directions):
             assert number in rung
             return f"stopped among {len(rung)}"
 
     def test_a_pruned_trial_keeps_what_it_reached_and_baselines_are_spared(self, run, monkeypatch):
-        monkeypatch.setitem(PRUNERS, "pareto-halving", self.StopsAll())
+        monkeypatch.setitem(PRUNERS, "pareto-halving", self.StopsAll)
         trials, _ = run(budget={"trials": 5, "epochs": 3})
         assert ends(trials) == ["complete"] * 3 + ["pruned"] * 2
         for trial in trials[3:]:
@@ -179,7 +186,7 @@ class TestPruning:
             assert attributes["reason"] == f"stopped among {trial.number + 1}, after epoch 1"
             assert len(attributes["history"]) == 1
             reached = [attributes["metrics"][n] for n in ("accuracy", "inference_gflops")]
-            assert attributes["rungs"] == {"1": reached}
+            assert attributes["rung.1"] == reached
         assert all(len(trial.user_attrs["history"]) == 3 for trial in trials[:3])
 
     def test_objectives_that_are_measured_after_training_are_left_out(self, run):
@@ -187,8 +194,7 @@ class TestPruning:
             budget={"trials": 1, "epochs": 2},
             objectives=[{"maximize": "accuracy"}, {"minimize": "latency_ms"}],
         )
-        (rung,) = trials[0].user_attrs["rungs"].values()
-        assert len(rung) == 1 and len(trials[0].values) == 2
+        assert len(trials[0].user_attrs["rung.1"]) == 1 and len(trials[0].values) == 2
 
 
 class TestFailure:
@@ -279,7 +285,7 @@ class TestInterruption:
     ):
         changes = {}
         if end == "pruned":
-            monkeypatch.setitem(PRUNERS, "pareto-halving", TestPruning.StopsAll())
+            monkeypatch.setitem(PRUNERS, "pareto-halving", TestPruning.StopsAll)
             changes["budget"] = {"trials": 5, "epochs": 2}
         if end == "failed":
             fitted.faults[4] = TrialError("no memory left")
@@ -325,5 +331,5 @@ def test_one_trial_by_hand_is_what_the_loop_does(context_of):
     stored = open_study(context)
     trial, planned = next_trial(context, stored)
     end = run_trial(context, trial, planned, tick=lambda *_: None)
-    assert end.kind == "complete" and n_trained(stored) == 1
+    assert end.kind == "complete" and n_trained(stored.get_trials()) == 1
     assert stored.get_trials()[0].user_attrs["baseline"] == "head_only"

@@ -48,8 +48,8 @@ def test_every_complete_trial_is_drawn_once_beside_front_and_baselines():
 
 
 def test_pruned_trials_stand_where_their_last_rung_left_them():
-    rungs = {"1": [0.3, 0.5], "10": [0.5, 0.5], "4": [0.4, 0.5]}
-    pruned = trial_of(None, end="pruned", rungs=rungs, reason="rank 3", number=9)
+    rungs = {"rung.1": [0.3, 0.5], "rung.10": [0.5, 0.5], "rung.4": [0.4, 0.5]}
+    pruned = trial_of(None, end="pruned", reason="rank 3", number=9, **rungs)
     drawn = trace(pareto_figure([*TRIALS[:3], pruned], DIRECTIONS, NAMES), "pruned")
     assert (list(drawn.x), list(drawn.y)) == ([0.5], [0.5])
     assert "pruned: rank 3" in drawn.text[0]

@@ -14,9 +14,9 @@ from search.front import (
     feasible,
     hypervolume,
     knee,
-    non_dominated_ranks,
     pareto_front,
 )
+from search.ranking import non_dominated_ranks
 from search.selection import select
 from space.errors import UserError
 from tests.search.finished_study import finished_study, finished_trials, trial_of

@@ -83,6 +83,15 @@ class TestContract:
             {"budget": {"trials": 50, "epochs": 1, "minutes": 3}},
             {"sampler": "random"},
             {"pruner": "none"},
+            {
+                "pruning": {
+                    "reduction": 3,
+                    "first_rung": 0.5,
+                    "min_peers": 2,
+                    "patience": 2,
+                    "resume": True,
+                }
+            },
             {"baselines": ["head_only"]},
             {"tracking": "http://127.0.0.1:5000"},
         ],

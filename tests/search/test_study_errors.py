@@ -105,7 +105,10 @@ class TestKeys:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"spcae": {}}, "spcae: unknown key. Did you mean `space`? The keys here are name, "),
+            (
+                {"spcae": {}},
+                "spcae: unknown key. Did you mean `space` or `cache`? The keys here are",
+            ),
             (
                 {"data": {"train": "a.csv", "lable": "y"}},
                 "data.lable: unknown key. Did you mean `label`? The keys here are source, ",
@@ -182,7 +185,7 @@ class TestKeys:
             ({"space": {"exits": "middle"}}, "space.exits: must be a list, but got 'middle'."),
             (
                 {"space": {"granularity": "block"}},
-                "space.granularity: 'block' is unknown; the names are global, group, layer.",
+                "space.granularity: 'block' is unknown; the names are global, group, layer, coarse",
             ),
             (
                 {"space": {"scaling": "alpha/sqrt"}},
@@ -228,10 +231,26 @@ class TestKeys:
                 "sampler: 'nsga' is unknown; the names are tpe, nsga2, nsga3, gp,",
             ),
             ({"sampler": "nsga"}, "Did you mean `nsga3` or `nsga2`?"),
-            ({"pruner": "pareto-halfing"}, "Did you mean `pareto-halving`?"),
+            ({"pruner": "pareto-halfing"}, "Did you mean `pareto-halving` or `accuracy-halving`?"),
             (
                 {"pruner": "median"},
-                "pruner: 'median' is unknown; the names are pareto-halving, none.",
+                "pruner: 'median' is unknown; the names are pareto-halving, accuracy-halving,",
+            ),
+            (
+                {"pruning": {"reduction": 1}},
+                "pruning.reduction: must be at least 2, but got 1.",
+            ),
+            (
+                {"pruning": {"first_rung": 0}},
+                "pruning.first_rung: must be greater than 0.0, but got 0.",
+            ),
+            (
+                {"pruning": {"eta": 3}},
+                "pruning.eta: unknown key. The keys here are reduction, first_rung, min_peers,",
+            ),
+            (
+                {"starting_points": ["top_layer"]},
+                "starting_points[0]: 'top_layer' is unknown; the names are top_layers,",
             ),
             ({"baselines": ["lora"]}, "baselines[0]: 'lora' is unknown; the names are head_only, "),
             ({"baselines": ["heads_only"]}, "Did you mean `head_only`?"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from search.pruners import AccuracyHalving, NoPruner, ParetoHalving
 from search.study_file import load_study_file, schema
 from space.cost import BackboneShape, HeadShape
 from space.errors import UserError
@@ -190,6 +191,34 @@ class TestTask:
         assert load(task="image-classification", data=data).columns.image == "file"
 
 
+class TestPruning:
+    def test_the_settings_reach_the_pruner(self, load):
+        study = load(pruning={"reduction": 4, "first_rung": 0.25, "min_peers": 6, "patience": 2})
+        assert study.stopping == ParetoHalving(
+            reduction=4, first_rung=0.25, min_peers=6, patience=2
+        )
+        assert not study.pruning.resume and load(pruning={"resume": True}).pruning.resume
+
+    def test_the_defaults_are_those_of_the_pruner(self, load):
+        assert load().stopping == ParetoHalving()
+        assert load(pruner="accuracy-halving").stopping == AccuracyHalving()
+        assert load(pruner="none", pruning={"reduction": 3}).stopping == NoPruner()
+
+
+class TestStartingPoints:
+    def test_one_that_does_not_lie_in_the_space_is_refused(self, load):
+        names = ["top_layers", "middle_layers"]
+        study = load(starting_points=names, space={"insertion": ["all", "last"]})
+        with pytest.raises(UserError) as caught:
+            study.search_space(SHAPE, HEAD)
+        (problem,) = caught.value.problems
+        assert problem.startswith("starting_points: no structure of 'middle_layers' lies in the")
+
+    def test_those_that_fit_are_taken(self, load):
+        names = ["top_layers", "middle_layers", "ffn_only"]
+        load(starting_points=names, space={"insertion": "windows"}).search_space(SHAPE, HEAD)
+
+
 class TestSpace:
     def test_every_key_reaches_the_space(self, load):
         space = load(space=RICH).search_space(SHAPE, HEAD)
@@ -276,7 +305,7 @@ class TestSchema:
     def test_editors_are_given_the_names(self):
         properties = json.loads(schema())["properties"]
         assert {"tpe", "nsga2", "random"} <= set(properties["sampler"]["enum"])
-        assert {"pareto-halving", "none"} == set(properties["pruner"]["enum"])
+        assert {"pareto-halving", "accuracy-halving", "none"} == set(properties["pruner"]["enum"])
         assert set(properties["task"]["enum"]) == set(TASKS)
 
     @pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.name)

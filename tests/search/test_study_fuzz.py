@@ -40,6 +40,8 @@ RICH = VALID | {
     "baselines": ["head_only"],
     "sampler": "tpe",
     "pruner": "none",
+    "pruning": {"reduction": 3, "first_rung": 0.5, "min_peers": 2, "patience": 1, "resume": True},
+    "starting_points": ["top_layers"],
     "workers": 1,
     "seed": 0,
     "storage": "sqlite:///a.db",

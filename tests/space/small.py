@@ -10,8 +10,8 @@ from space.cost import BackboneShape, HeadShape
 from space.default_space import default_space
 from space.exits import EXIT_PATTERNS
 from space.insertion import PATTERNS
-from space.kinds import KINDS
 from space.search_space import GRANULARITIES, OFF, FloatRange, SearchSpace
+from space.side import SPACE_KINDS
 from space.spec import POOLINGS
 
 SHAPE = BackboneShape(
@@ -102,7 +102,7 @@ def spaces(draw):
         depth=_some_of(draw, range(1, 7)),
         insertion=draw(st.sampled_from(INSERTIONS)),
         roles=_some_of(draw, SHAPE.roles),
-        kinds=_some_of(draw, KINDS),
+        kinds=_some_of(draw, SPACE_KINDS),
         granularity=draw(st.sampled_from(GRANULARITIES)),
         rank=_some_of(draw, range(1, 33)),
         alpha=draw(st.sampled_from([1.0, 16.0])),
@@ -113,6 +113,8 @@ def spaces(draw):
         token_keep=_some_of(draw, [1.0, 0.5, 0.25]),
         skip_layers=_some_of(draw, PATTERNS),
         exits=_some_of(draw, EXIT_PATTERNS),
+        side_width=_some_of(draw, [4, 8]),
+        side_layers=_some_of(draw, PATTERNS),
         pooling=_some_of(draw, POOLED),
         learning_rate=draw(rates),
         head_learning_rate=0.01,

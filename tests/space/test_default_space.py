@@ -45,7 +45,7 @@ def test_the_default_space_fits_its_backbone(n_layers):
             {"kinds": ("lorra",)},
             [
                 "space.kinds: 'lorra' is unknown; the names are lora, bottleneck, parallel, ia3,"
-                " prefix."
+                " prefix, side."
                 " Did you mean `lora`?"
             ],
         ),

@@ -102,6 +102,8 @@ def test_a_parameter_with_one_value_is_not_asked_for():
         token_keep=(1.0,),
         skip_layers=("all",),
         exits=("none",),
+        side_width=(32,),
+        side_layers=("all",),
         pooling=("cls",),
         learning_rate=0.002,
         head_learning_rate=0.01,
@@ -187,7 +189,12 @@ def test_a_sample_lies_in_its_space(space, seed):
     assert spec.depth in space.depth
     assert spec.pooling in space.pooling
     assert learning.head_learning_rate == space.head_learning_rate
-    assert (learning.learning_rate is None) == (not spec.adapters and not spec.skips)
+    assert (learning.learning_rate is None) == spec.head_only
+    assert (spec.side is not None) == (trial.params.get("side", set(space.kinds) == {"side"}))
+    if spec.side is not None:
+        assert spec.side.width in space.side_width
+        assert not [name for name in trial.params if name.endswith("_kind")]
+        return
     for adapter in spec.adapters:
         assert adapter.role in space.roles
         assert adapter.kind in kinds_for(adapter.role, space.kinds)

@@ -6,6 +6,7 @@ import pytest
 
 from trainers import calibration
 from trainers.expert_ways import WAYS
+from trainers.measured import machine
 
 SIZE = (16, 16, 4, 4, 2)
 
@@ -88,7 +89,7 @@ def test_an_unknown_way_in_the_file_is_measured_anew(measured, tmp_path):
     asked, _ = measured
     path = tmp_path / "paradapt" / "expert-ways.json"
     path.parent.mkdir()
-    path.write_text(json.dumps({calibration._machine(): {"16 16 4 4 2": "magic"}}))
+    path.write_text(json.dumps({machine(): {"16 16 4 4 2": "magic"}}))
     assert calibration.fastest_way(*SIZE) == "concatenated"
     assert asked == [SIZE]
 
@@ -104,7 +105,7 @@ def test_a_user_without_a_home_folder_is_no_error(measured, monkeypatch):
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setattr(calibration.Path, "home", no_home)
+    monkeypatch.setattr("trainers.measured.Path.home", no_home)
     assert calibration.fastest_way(*SIZE) == "concatenated"
 
 
@@ -115,14 +116,14 @@ def test_another_machines_measurement_is_kept_and_not_used(measured, tmp_path):
     assert calibration.fastest_way(*SIZE) == "concatenated"
     kept = json.loads(path.read_text())
     assert kept["an abacus"] == {"16 16 4 4 2": "looped"}
-    assert kept[calibration._machine()] == {"16 16 4 4 2": "concatenated"}
+    assert kept[machine()] == {"16 16 4 4 2": "concatenated"}
 
 
 def test_processes_that_measure_at_once_agree_on_the_first(monkeypatch):
     times = dict(zip(WAYS, (1.0, 2.0, 3.0), strict=True))
 
     def measure(size):
-        calibration._keep(" ".join(map(str, size)), "looped")  # as another process would
+        calibration.MEASURED.keep(" ".join(map(str, size)), "looped")  # as another process would
         return times
 
     monkeypatch.setattr(calibration, "measure", measure)

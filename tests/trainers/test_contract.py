@@ -12,6 +12,7 @@ from torch import Tensor
 from space.adapter import Adapter, TokenSkip
 from space.cost import CostModel, HeadShape, TokenStats
 from space.kinds import KINDS
+from space.side import SIDE, SPACE_KINDS, Side
 from space.spec import AdapterSpec
 from tests.trainers.tiny import fill_randomly, random_batch
 from trainers.backbone import Backbone, fingerprint
@@ -38,7 +39,7 @@ class Case:
 
 
 CASES = [
-    *(Case(kind=kind) for kind in KINDS),
+    *(Case(kind=kind) for kind in SPACE_KINDS),
     *(
         Case(kind=kind, experts=4, top_k=2, router="token", way=way)
         for kind, way in (("lora", "grouped"), ("bottleneck", "looped"), ("parallel", "grouped"))
@@ -48,7 +49,12 @@ CASES = [
 
 
 def spec_of(case: Case, backbone: Backbone) -> AdapterSpec:
-    """Return the structure with this kind at every role that it serves, in two of three blocks."""
+    """Return the structure with this kind at every role that it serves, in two of three blocks.
+
+    A side network serves none: it reads behind two of them.
+    """
+    if case.kind == SIDE:
+        return AdapterSpec(depth=DEPTH, side=Side(width=6, boundaries=(1, 3)))
     kind = KINDS[case.kind]
     adapters = [
         Adapter(
@@ -147,7 +153,8 @@ class TestAdapterKind:
         for hook in hooks:
             hook.remove()
         outputs = [out if isinstance(out, Tensor) else out[0] for out in seen]
-        assert [out.requires_grad for out in outputs] == [False, True, True]
+        frozen = model.spec.first_insertion_layer
+        assert [out.requires_grad for out in outputs] == [i >= frozen for i in range(DEPTH)]
 
     def test_saved_and_loaded_it_answers_the_same(self, model, case, tiny_any):
         inputs = inputs_of(tiny_any)

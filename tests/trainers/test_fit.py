@@ -14,8 +14,9 @@ from tests.trainers.tiny import FILLERS, WORDS, everywhere, structure
 from trainers import fit as fit_module
 from trainers.backbone import fingerprint
 from trainers.data import Split, StudyDataModule, encode
-from trainers.fit import _warm_up_and_decay, fit
+from trainers.fit import fit
 from trainers.model import build
+from trainers.steps import schedule_factor
 from trainers.tasks import TASKS
 
 N_ROWS = 96
@@ -292,10 +293,10 @@ def test_peak_memory_is_of_this_training_alone(tiny_bert, data):
 
 
 def test_the_rate_warms_up_over_a_tenth_and_then_decays_to_zero():
-    rates = [_warm_up_and_decay(step, 50) for step in range(51)]
+    rates = [schedule_factor(step, 50) for step in range(51)]
     assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert rates[4:] == sorted(rates[4:], reverse=True)
     assert rates[27] == pytest.approx(23 / 45)
     assert rates[50] == 0.0
     assert rates[49] > 0
-    assert _warm_up_and_decay(0, 1) == 1.0
+    assert schedule_factor(0, 1) == 1.0

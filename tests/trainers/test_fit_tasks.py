@@ -10,11 +10,12 @@ from space.search_space import Learning
 from space.spec import AdapterSpec
 from tests.trainers.learnable import LESSONS, backbone_of, module_of
 from tests.trainers.tiny import adapter, structure
-from trainers import fit as fit_module
+from trainers import steps
 from trainers.bundle import n_outputs
-from trainers.fit import WEIGHT_DECAY, fit, parameter_groups
+from trainers.fit import fit
 from trainers.losses import loss_of
 from trainers.model import build
+from trainers.steps import WEIGHT_DECAY, parameter_groups
 
 LEARNING = Learning(learning_rate=0.02, head_learning_rate=0.02)
 STILL = Learning(learning_rate=0.0, head_learning_rate=0.0)
@@ -126,7 +127,7 @@ def test_the_loss_of_balance_moves_routers_and_is_not_told_as_the_loss(tiny_fold
     _, _, first = train("class", tiny_folders, spec, learning=STILL, epochs=1)
     routers = {}
     for weight in (0.0, 0.01, 10.0):
-        monkeypatch.setattr(fit_module, "BALANCE_WEIGHT", weight)
+        monkeypatch.setattr(steps, "BALANCE_WEIGHT", weight)
         model, _, _ = train("class", tiny_folders, spec, epochs=1)
         router = model.adapters.get_submodule("1.ffn.experts.router")
         routers[weight] = router.weight.detach().clone()

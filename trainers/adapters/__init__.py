@@ -6,5 +6,6 @@ from trainers.adapters.ia3 import Ia3
 from trainers.adapters.lora import Lora
 from trainers.adapters.parallel import Parallel
 from trainers.adapters.prefix import Prefix
+from trainers.adapters.side import SideNetwork
 
-__all__ = ["Bottleneck", "Experts", "Ia3", "Lora", "Parallel", "Prefix"]
+__all__ = ["Bottleneck", "Experts", "Ia3", "Lora", "Parallel", "Prefix", "SideNetwork"]

@@ -22,12 +22,24 @@ class LikeLengthBatches:
         lengths: shape (rows,), tokens of each row.
         batch_size: rows of a batch; the last one of the last pool may have fewer.
         seed: of the order.
+        first_epoch: where a training that goes on begins.
+        n_skipped: batches of that epoch that were done before.
     """
 
-    def __init__(self, lengths: NDArray[numpy.int64], batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        lengths: NDArray[numpy.int64],
+        batch_size: int,
+        seed: int,
+        *,
+        first_epoch: int = 0,
+        n_skipped: int = 0,
+    ) -> None:
         self._lengths = lengths
         self._batch_size = batch_size
         self._seed = seed
+        self._first_epoch = first_epoch
+        self._n_skipped = n_skipped
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -35,10 +47,15 @@ class LikeLengthBatches:
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self._lengths) // self._batch_size)
+        n_batches = -(-len(self._lengths) // self._batch_size)
+        return n_batches - (self._n_skipped if self._epoch == 0 else 0)
 
     def __iter__(self) -> Iterator[Rows]:
-        generator = numpy.random.default_rng((self._seed, self._epoch))
+        batches = self._batches(self._first_epoch + self._epoch)
+        yield from batches[self._n_skipped if self._epoch == 0 else 0 :]
+
+    def _batches(self, epoch: int) -> list[Rows]:
+        generator = numpy.random.default_rng((self._seed, epoch))
         shuffled = generator.permutation(len(self._lengths))
         pool_rows = _POOL_BATCHES * self._batch_size
         batches: list[Rows] = []
@@ -46,8 +63,7 @@ class LikeLengthBatches:
             pool = shuffled[start : start + pool_rows]
             pool = pool[numpy.argsort(self._lengths[pool], kind="stable")]
             batches.extend(_cut(pool, self._batch_size))
-        for position in generator.permutation(len(batches)):
-            yield batches[position]
+        return [batches[position] for position in generator.permutation(len(batches))]
 
 
 def sorted_batches(lengths: NDArray[numpy.int64], batch_size: int) -> list[Rows]:

@@ -1,8 +1,6 @@
-"""The batches of a trial as Lightning takes them."""
+"""The batches of a trial."""
 
 from collections.abc import Iterator
-
-from lightning.pytorch import LightningDataModule
 
 from trainers.data.batch import Batch, Rows
 from trainers.data.batches import LikeLengthBatches, sorted_batches
@@ -35,7 +33,7 @@ class BatchLoader:
             yield self._table.collate(rows)
 
 
-class StudyDataModule(LightningDataModule):
+class StudyDataModule:
     """Training batches of like length, shuffled each epoch, and validation batches in one order.
 
     Args:
@@ -55,16 +53,31 @@ class StudyDataModule(LightningDataModule):
         validation_factor: int,
         seed: int,
     ) -> None:
-        super().__init__()
         self._train = train
         self._validation = validation
         self._batch_size = batch_size
         self._validation_factor = validation_factor
         self._seed = seed
 
-    def train_dataloader(self) -> BatchLoader:
-        """Return the training batches; the trainer sets their epoch."""
-        sampler = LikeLengthBatches(self._train.lengths, self._batch_size, self._seed)
+    @property
+    def n_batches(self) -> int:
+        """How many training batches an epoch has."""
+        return -(-len(self._train) // self._batch_size)
+
+    def train_dataloader(self, after: int = 0) -> BatchLoader:
+        """Return the training batches; the trainer sets their epoch.
+
+        Args:
+            after: steps that were done before; its first epoch is what is left of theirs.
+        """
+        epoch, n_skipped = divmod(after, self.n_batches)
+        sampler = LikeLengthBatches(
+            self._train.lengths,
+            self._batch_size,
+            self._seed,
+            first_epoch=epoch,
+            n_skipped=n_skipped,
+        )
         return BatchLoader(self._train, sampler)
 
     def val_dataloader(self) -> BatchLoader:

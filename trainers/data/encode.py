@@ -28,6 +28,8 @@ class Table(Protocol):
 
     def __len__(self) -> int: ...
 
+    def __hash__(self) -> int: ...
+
     def collate(self, rows: Rows) -> Batch:
         """Build the batch of these rows."""
 

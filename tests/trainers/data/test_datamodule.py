@@ -65,7 +65,7 @@ def seen_in_training(seed):
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    trainer.fit(module, datamodule=data)
+    trainer.fit(module, data.train_dataloader(), data.val_dataloader())
     return module.seen
 
 

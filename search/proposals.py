@@ -1,0 +1,76 @@
+"""What a study tries next."""
+
+from collections.abc import Sequence
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from search.baselines import BASELINES, baseline_learning
+from search.checkpoints import returning
+from search.context import StudyContext
+from search.ending import n_trained
+from search.granularity import GRANULARITY, first_of_stage, stage_of
+from search.resuming import RESUMES
+from search.samplers import make_sampler
+from search.starting_points import STARTING_POINT, starting_params
+from search.store import KEPT_FOR_RETRY
+from search.trial import Planned
+from space.replay import params_for
+
+
+def next_trial(context: StudyContext, stored: optuna.Study) -> tuple[optuna.Trial, Planned | None]:
+    """Ask for the next trial: one in line, else a missing baseline or starting point, else a
+    stopped one that has come back, else what is sampled."""
+    trials = stored.get_trials(deepcopy=False)
+    stage = stage_of(context.space, n_trained(trials), context.study.budget.trials)
+    space = context.space if stage is None else context.space.at(stage)
+    stored.sampler = make_sampler(context.study.sampler, context.study.seed, len(trials))
+    if any(trial.state == TrialState.WAITING for trial in trials):
+        return _ask(stored, stage), None
+    for name in context.study.baselines:
+        if not _begun("baseline", name, trials):
+            return _ask_for_baseline(context, stored, name, stage)
+    for name in context.study.starting_points:
+        params = starting_params(name, space)
+        if params is not None and not _begun(STARTING_POINT, name, trials):
+            stored.enqueue_trial(params, user_attrs={STARTING_POINT: name})
+            return _ask(stored, stage), None
+    stopped = returning(context, trials)
+    if stopped is not None:
+        kept = {k: v for k, v in stopped.user_attrs.items() if k in KEPT_FOR_RETRY}
+        stored.enqueue_trial(stopped.params, user_attrs={**kept, RESUMES: stopped.number})
+    elif stage is not None:
+        for params in first_of_stage(context.space, stage, trials, stored.directions):
+            stored.enqueue_trial(params, user_attrs={GRANULARITY: stage})
+    return _ask(stored, stage), None
+
+
+def _ask(stored: optuna.Study, stage: str | None) -> optuna.Trial:
+    """Ask for a trial, and note how finely its ranks are sampled."""
+    trial = stored.ask()
+    if stage is not None and GRANULARITY not in trial.user_attrs:
+        trial.set_user_attr(GRANULARITY, stage)
+    return trial
+
+
+def _ask_for_baseline(
+    context: StudyContext, stored: optuna.Study, name: str, stage: str | None
+) -> tuple[optuna.Trial, Planned | None]:
+    spec = BASELINES[name].build(context.backbone.shape, context.space)
+    learning = baseline_learning(spec, context.space)
+    space = context.space if stage is None else context.space.at(stage)
+    params = params_for(space, spec, learning)
+    if params is not None:
+        # Inside the space: with its parameters known, the sampler learns from it too.
+        stored.enqueue_trial(params, user_attrs={"baseline": name})
+        return _ask(stored, stage), None
+    trial = stored.ask()
+    trial.set_user_attr("baseline", name)
+    return trial, Planned(spec=spec, learning=learning)
+
+
+def _begun(mark: str, name: str, trials: Sequence[FrozenTrial]) -> bool:
+    return any(
+        trial.user_attrs.get(mark) == name and trial.user_attrs.get("end") != "interrupted"
+        for trial in trials
+    )

@@ -1,0 +1,56 @@
+"""Train one structure of a study, as its trials do."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from search.context import StudyContext
+from space.search_space import Learning
+from space.spec import AdapterSpec
+from trainers.fit import FitResult, Report, Tick, fit
+from trainers.model import AdaptedModel
+
+
+def train_structure(
+    context: StudyContext,
+    spec: AdapterSpec,
+    learning: Learning,
+    *,
+    report: Report,
+    tick: Tick,
+    rungs: Sequence[float] = (),
+    resume: Path | None = None,
+    checkpoint: Path | None = None,
+) -> tuple[AdaptedModel, FitResult]:
+    """Build a structure and train it for the study's epochs; its frozen prefix is recalled.
+
+    Args:
+        context: the study.
+        spec: the structure.
+        learning: how it is trained.
+        report: is told each validation, and says whether to go on.
+        tick: is told each step.
+        rungs: when to validate besides the end of each epoch, in epochs.
+        resume: a checkpoint to go on from.
+        checkpoint: where one is written if `report` ends the training.
+
+    Raises:
+        TrialError: a loss that is not finite, or no memory left.
+        UserError: the structure does not fit the backbone, or the checkpoint cannot be read.
+    """
+    model = context.model_of(spec)
+    result = fit(
+        model,
+        context.data_module(spec),
+        context.task,
+        learning,
+        labels=context.data.labels,
+        scale=context.data.scale,
+        epochs=context.study.budget.epochs,
+        report=report,
+        tick=tick,
+        rungs=rungs,
+        engine=context.engine_of(spec),
+        resume=resume,
+        checkpoint=checkpoint,
+    )
+    return model, result

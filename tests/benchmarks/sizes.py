@@ -1,0 +1,25 @@
+"""How much is trained in the benchmarks."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Numbers that decide how long the benchmarks take, and how sure they are."""
+
+    rows: int
+    """Training rows of a timed trial."""
+    epochs: int
+    n_structures: int
+    """Of the 12 sampled ones."""
+    step_rows: int
+    """Training rows of the steps that are timed one by one."""
+    cache_rows: int
+    """Training rows where the cache's gain is measured."""
+    cuts: tuple[int, ...]
+    """First insertion layers at which it is measured."""
+
+
+FULL = Sizes(rows=1000, epochs=4, n_structures=12, step_rows=640, cache_rows=500, cuts=(1, 3, 5))
+QUICK = Sizes(rows=64, epochs=2, n_structures=2, step_rows=96, cache_rows=64, cuts=(3,))
+"""To see that everything runs; the ratios mean nothing."""
