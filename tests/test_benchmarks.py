@@ -291,7 +291,6 @@ def test_rows_of_the_sampled_structures():
     assert speed.measured == pytest.approx(8.0)  # of all seconds, not the mean of 10 and 5
     assert filled.measured == pytest.approx(4.0)
     assert points.measured == pytest.approx(0.5)
-    assert points.holds is True
     assert "ours -0.50" in points.note
 
 

@@ -94,7 +94,17 @@ class AdaptedModel(nn.Module):
         return [*answers, self.answer_at(None, hidden, None)]
 
     def hidden(self, *, boundaries: Any = None, **inputs: Tensor | None) -> Tensor:
-        """Return the hidden states (B, N, D) that the last head reads."""
+        """Return the hidden states (B, N, D) that the last head reads.
+
+        Raises:
+            ValueError: something trained lies below a boundary that is said to be known.
+        """
+        cut = self.spec.first_insertion_layer
+        if boundaries and max(boundaries) > cut:
+            raise ValueError(
+                f"Boundary {max(boundaries)} cannot be known beforehand: block {cut} of this"
+                " structure is trained, and changes what lies behind it."
+            )
         self.running.begin(inputs.get("attention_mask"), boundaries)
         if self.side is None:
             return self._behind_blocks(boundaries, inputs)

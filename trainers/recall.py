@@ -51,20 +51,25 @@ class Recalled(Around):
     ) -> Any:
         """Return known hidden states in the form in which the block returns its own.
 
-        What it returns beside them is seen once. T5's first block makes a position bias for all
-        blocks, which depends on the number of tokens: there one row runs each time.
+        What it returns beside them is seen once, on one row. T5's first block makes a position bias
+        for all blocks, which depends on the number of tokens: there one row runs each time.
         """
+        call = Call(self.base, args, kwargs)
         if self._is_tuple is None:
-            out = self.base(hidden, *args, **kwargs)
+            out = _run_one_row(call, hidden)
             self._is_tuple = not isinstance(out, Tensor)
             self._beside = tuple(out[1:]) if self._is_tuple else ()
         if not self._is_tuple:
             return recalled
         if not any(isinstance(other, Tensor) for other in self._beside):
             return (recalled, *self._beside)
-        call = Call(self.base, args, kwargs)
         bias = call.arguments.get("position_bias")
         if bias is None:
-            row = hidden.new_zeros(1, dtype=torch.long)
-            bias = call.run(hidden[:1], take_rows(row, len(hidden)))[1]
+            bias = _run_one_row(call, hidden)[1]
         return (recalled, bias, *self._beside[1:])
+
+
+def _run_one_row(call: Call, hidden: Tensor) -> Any:
+    """Return what a block returns for the first row of a batch."""
+    first = torch.zeros(1, dtype=torch.long, device=hidden.device)
+    return call.run(hidden[:1], take_rows(first, len(hidden)))

@@ -46,7 +46,7 @@ ROLE_SETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 """Kind -> named sets of roles that it serves together."""
 
-LEARNING_RATES = {"lora": 3e-3, "bottleneck": 6e-3, "parallel": 6e-3, "ia3": 3e-2, "prefix": 3e-2}
+LEARNING_RATES = {"lora": 3e-3, "bottleneck": 1e-2, "parallel": 1e-2, "ia3": 3e-2, "prefix": 3e-2}
 """Of the adapters, by kind: chosen from two or three each that were tried at depth 3."""
 
 

@@ -100,7 +100,7 @@ class PrefixStore:
             if _checksum(entry.states) != about["sha256"]:
                 raise ValueError("its checksum is wrong")
             states = _mapped(entry.states, shape, dtype, shared=False)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             self.tell(
@@ -167,14 +167,18 @@ class PrefixStore:
         Raises:
             OSError: it cannot be.
         """
-        with entry.partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        about = {"shape": list(shape), "dtype": str(dtype), "sha256": _checksum(entry.partial)}
-        entry.partial.replace(entry.states)
-        # The states first: they count for nothing without what says that they are whole.
-        whole = entry.about.with_suffix(f".{os.getpid()}")
-        whole.write_text(json.dumps(about), encoding="utf-8")
-        whole.replace(entry.about)
+        try:
+            with entry.partial.open("rb+") as file:
+                os.fsync(file.fileno())
+            about = {"shape": list(shape), "dtype": str(dtype), "sha256": _checksum(entry.partial)}
+            # The states first: they count for nothing without what says that they are whole.
+            entry.partial.replace(entry.states)
+            whole = entry.about.with_suffix(f".{os.getpid()}")
+            whole.write_text(json.dumps(about), encoding="utf-8")
+            whole.replace(entry.about)
+        except OSError:
+            self._remove(entry)
+            raise
 
     def give_up(self, entry: Entry) -> None:
         """Take back a reservation."""
