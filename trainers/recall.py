@@ -70,6 +70,9 @@ class Recalled(Around):
 
 
 def _run_one_row(call: Call, hidden: Tensor) -> Any:
-    """Return what a block returns for the first row of a batch."""
+    """Return what a block returns for the first row of a batch, or for all where none is told."""
     first = torch.zeros(1, dtype=torch.long, device=hidden.device)
-    return call.run(hidden[:1], take_rows(first, len(hidden)))
+    try:
+        return call.run(hidden[:1], take_rows(first, len(hidden)))
+    except RuntimeError:  # an argument of a family of its own, which is not known by rows
+        return call.run(hidden, lambda _name, value: value)

@@ -175,7 +175,8 @@ def test_a_higher_boundary_is_computed_from_a_lower_one(backbone, store, monkeyp
     ran = []
     blocks = backbone.model.get_submodule(backbone.family.blocks)
     hooks = [
-        b.register_forward_pre_hook(lambda _m, _a, i=i: ran.append(i)) for i, b in enumerate(blocks)
+        b.register_forward_pre_hook(lambda _m, args, i=i: ran.append((i, args[0].shape[0])))
+        for i, b in enumerate(blocks)
     ]
     train, _ = tables(backbone)
     found = recaller(backbone, store).recall(train, (4,), CPU)
