@@ -77,6 +77,6 @@ def baseline_learning(spec: AdapterSpec, space: SearchSpace) -> Learning:
     if isinstance(rate, FloatRange):
         rate = min(max(DEFAULT_LEARNING_RATE, rate.low), rate.high)
     return Learning(
-        learning_rate=rate if spec.adapters else None,
+        learning_rate=None if spec.head_only else rate,
         head_learning_rate=space.head_learning_rate,
     )

@@ -13,8 +13,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.context import StudyContext
+from search.lineage import RESUMES, lineage, resumed_as
 from search.pruners import Rung, may_return, stopped_at
-from search.resuming import RESUMES, lineage, resumed_as
 from search.rung_values import rungs_reached
 from search.rungs import rung_directions, rung_of
 from space.errors import UserError

@@ -13,8 +13,8 @@ from optuna.trial import TrialState
 from search.checkpoints import remove_all, returning, sweep
 from search.context import StudyContext
 from search.ending import End, finish, n_trained
+from search.lineage import RESUMES
 from search.proposals import next_trial
-from search.resuming import RESUMES
 from search.store import recover
 from search.trial import run_trial
 

@@ -13,7 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.context import StudyContext
-from search.resuming import RESUMES, lineage, resumed_as
+from search.lineage import RESUMES, lineage, resumed_as
 from space.search_space import Learning
 from space.spec import AdapterSpec
 from trainers.fit import EpochReport

@@ -20,6 +20,7 @@ from search.figures import (
     pareto_figure,
 )
 from search.front import knee, pareto_front, structure
+from search.lineage import RESUMES
 from search.objectives import formatted, title_of
 
 _PAGE = """<!doctype html>
@@ -112,6 +113,8 @@ def _table(front: Trials, directions: Directions, names: Names) -> str:
         notes = ["knee"] if trial is chosen else []
         if "baseline" in trial.user_attrs:
             notes.append(f"baseline: {baseline_title(trial.user_attrs['baseline'])}")
+        if RESUMES in trial.user_attrs:
+            notes.append(f"goes on with trial {trial.user_attrs[RESUMES]}")
         values = map(formatted, names, trial.values)
         cells = [
             str(trial.number),

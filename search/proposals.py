@@ -10,12 +10,15 @@ from search.checkpoints import returning
 from search.context import StudyContext
 from search.ending import n_trained
 from search.granularity import GRANULARITY, first_of_stage, stage_of
-from search.resuming import RESUMES
+from search.lineage import RESUMES
 from search.samplers import make_sampler
+from search.side_prior import LAYER_SIGNAL, SIDE_PROBE, learn_prior, side_probe
 from search.starting_points import STARTING_POINT, starting_params
 from search.store import KEPT_FOR_RETRY
 from search.trial import Planned
 from space.replay import params_for
+from space.search_space import SearchSpace
+from space.side import SIDE
 
 
 def next_trial(context: StudyContext, stored: optuna.Study) -> tuple[optuna.Trial, Planned | None]:
@@ -29,7 +32,16 @@ def next_trial(context: StudyContext, stored: optuna.Study) -> tuple[optuna.Tria
         return _ask(stored, stage), None
     for name in context.study.baselines:
         if not _begun("baseline", name, trials):
-            return _ask_for_baseline(context, stored, name, stage)
+            spec = BASELINES[name].build(context.backbone.shape, context.space)
+            planned = Planned(spec=spec, learning=baseline_learning(spec, context.space))
+            return _ask_for_baseline(stored, name, planned, space, stage)
+    if context.study.sampler_prior == SIDE:
+        if not _begun("baseline", SIDE_PROBE, trials):
+            return _ask_for_baseline(stored, SIDE_PROBE, side_probe(context), space, stage)
+        if LAYER_SIGNAL not in stored.user_attrs:
+            for params in learn_prior(context, stored, space):
+                stored.enqueue_trial(params, user_attrs={STARTING_POINT: LAYER_SIGNAL})
+            return next_trial(context, stored)
     for name in context.study.starting_points:
         params = starting_params(name, space)
         if params is not None and not _begun(STARTING_POINT, name, trials):
@@ -54,19 +66,16 @@ def _ask(stored: optuna.Study, stage: str | None) -> optuna.Trial:
 
 
 def _ask_for_baseline(
-    context: StudyContext, stored: optuna.Study, name: str, stage: str | None
+    stored: optuna.Study, name: str, planned: Planned, space: SearchSpace, stage: str | None
 ) -> tuple[optuna.Trial, Planned | None]:
-    spec = BASELINES[name].build(context.backbone.shape, context.space)
-    learning = baseline_learning(spec, context.space)
-    space = context.space if stage is None else context.space.at(stage)
-    params = params_for(space, spec, learning)
+    params = params_for(space, planned.spec, planned.learning)
     if params is not None:
         # Inside the space: with its parameters known, the sampler learns from it too.
         stored.enqueue_trial(params, user_attrs={"baseline": name})
         return _ask(stored, stage), None
     trial = stored.ask()
     trial.set_user_attr("baseline", name)
-    return trial, Planned(spec=spec, learning=learning)
+    return trial, planned
 
 
 def _begun(mark: str, name: str, trials: Sequence[FrozenTrial]) -> bool:

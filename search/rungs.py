@@ -7,9 +7,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from search.context import StudyContext
+from search.lineage import lineage
 from search.objectives import MEASURED
 from search.pruners import Pruner, Rung, stopped_at
-from search.resuming import lineage
 from search.rung_values import rung_key, rungs_reached
 from search.study_file import StudySpec
 from trainers.fit import EpochReport

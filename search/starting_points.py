@@ -59,7 +59,9 @@ def starting_params(name: str, space: SearchSpace) -> dict[str, Any] | None:
         if not roles:
             continue
         depth = max(space.depth)
-        adapters = (_adapter(space, kind, layer, role) for layer in layers(depth) for role in roles)
+        adapters = (
+            usual_adapter(space, kind, layer, role) for layer in layers(depth) for role in roles
+        )
         spec = AdapterSpec(depth=depth, pooling=space.pooling[0], adapters=tuple(adapters))
         params = params_for(space, spec, baseline_learning(spec, space))
         if params is not None:
@@ -77,7 +79,8 @@ def misfits(names: Sequence[str], space: SearchSpace) -> list[str]:
     ]
 
 
-def _adapter(space: SearchSpace, kind: str, layer: int, role: str) -> Adapter:
+def usual_adapter(space: SearchSpace, kind: str, layer: int, role: str) -> Adapter:
+    """Return an adapter of the space with the rank in the middle and the fewest experts."""
     fields: dict[str, Any] = {}
     if KINDS[kind].scaled:
         fields |= {"alpha": space.alpha, "scaling": space.scaling}

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from search.context import StudyContext, environment
 from search.ending import tell_end
 from search.granularity import GRANULARITY
-from search.resuming import RESUMES
+from search.lineage import RESUMES
 from search.starting_points import STARTING_POINT
 from search.study_file import StudySpec
 from space.errors import UserError

@@ -25,6 +25,7 @@ from search.study_values import (
     BaselineName,
     BoundedMetrics,
     Objectives,
+    PriorName,
     PrunerName,
     Range,
     SamplerName,
@@ -79,6 +80,11 @@ class StudySpec(Section):
         description="Structures of the space that are tried next: what often does well.",
     )
     sampler: SamplerName = Field("tpe", description="Optuna's sampler.")
+    sampler_prior: PriorName = Field(
+        "none",
+        description="side: a side network and a head behind each depth tell first where the signal"
+        " is, and the search begins there.",
+    )
     pruner: PrunerName = Field("pareto-halving", description="What stops bad trials early.")
     pruning: Pruning = Pruning()
     workers: Literal[1] = Field(1, description="Trials that are trained side by side.")

@@ -26,8 +26,12 @@ from space.adapter import SCALINGS
 from space.errors import close_matches
 from space.insertion import MODES, PATTERNS
 from space.search_space import COARSE_TO_FINE, GRANULARITIES
+from space.side import SIDE
 from trainers.engine import CHOICES
 from trainers.tasks import TASKS
+
+PRIORS = ("none", SIDE)
+"""What the sampler may be told before it begins."""
 
 T = TypeVar("T")
 
@@ -86,6 +90,7 @@ ScalingName = Annotated[str, _in(SCALINGS), _shown_to_editors(SCALINGS)]
 _GRANULARITIES = (*GRANULARITIES, COARSE_TO_FINE)
 GranularityName = Annotated[str, _in(_GRANULARITIES), _shown_to_editors(_GRANULARITIES)]
 SamplerName = Annotated[str, _in(SAMPLERS), _shown_to_editors(SAMPLERS)]
+PriorName = Annotated[str, _in(PRIORS), _shown_to_editors(PRIORS)]
 PrunerName = Annotated[str, _in(PRUNERS), _shown_to_editors(PRUNERS)]
 PrecisionName = Annotated[str, _in(CHOICES), _shown_to_editors(CHOICES)]
 BaselineName = Annotated[str, _in(BASELINES), _shown_to_editors(BASELINES)]

@@ -8,8 +8,8 @@ from optuna.trial import FrozenTrial
 
 from search.ending import n_trained
 from search.front import knee, pareto_front, structure
+from search.lineage import RESUMES, resumed_as
 from search.objectives import formatted
-from search.resuming import RESUMES, resumed_as
 
 _LAST_RULE = 40
 

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.baselines import baseline_title
 from search.front import knee, pareto_front, structure
+from search.lineage import RESUMES
 from search.mlflow_client import (
     END_TAG,
     TRIAL_TAG,
@@ -33,6 +34,7 @@ from search.mlflow_client import (
 )
 from search.objectives import formatted, title_of
 from search.pareto_page import pareto_csv, pareto_html
+from search.starting_points import STARTING_POINT
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -267,7 +269,7 @@ def note(snapshot: StudySnapshot) -> str:
 def _tags(trial: FrozenTrial) -> dict[str, str]:
     attrs = trial.user_attrs
     tags = {END_TAG: trial_end(trial)}
-    for name in ("reason", "baseline", "same_as"):
+    for name in ("reason", "baseline", "same_as", RESUMES, STARTING_POINT):
         if name in attrs:
             tags[f"paradapt.{name}"] = str(attrs[name])[:_MAX_TAG]
     words = [structure(trial), str(attrs.get("reason", ""))]
@@ -288,14 +290,16 @@ def _params(trial: FrozenTrial) -> dict[str, str]:
 
 
 def _points(trial: FrozenTrial, names: Sequence[str]) -> list[tuple[str, float, int, int]]:
-    """Return (key, value, time in ms, step) of every epoch and of the final metrics.
+    """Return (key, value, time in ms, step) of every validation and of the final metrics.
 
     A final metric stands at the last epoch, with the time of the trial's end; it is left out
     where the last epoch has logged the same value. Values that are not finite are left out.
     """
     history: list[dict[str, Any]] = trial.user_attrs.get("history", [])
+    # MLflow's steps are whole numbers: epochs, or hundredths of one where a rung lies within it.
+    unit = 1 if all(float(epoch["epoch"]).is_integer() for epoch in history) else 100
     points = [
-        (key, value, int(epoch["time_ms"]), int(epoch["epoch"]))
+        (key, value, int(epoch["time_ms"]), round(unit * epoch["epoch"]))
         for epoch in history
         for key, value in epoch.items()
         if key not in ("epoch", "time_ms")
@@ -304,7 +308,7 @@ def _points(trial: FrozenTrial, names: Sequence[str]) -> list[tuple[str, float, 
     final = trial.user_attrs.get("metrics", {}) | dict(zip(names, trial.values or (), strict=False))
     end = to_ms(trial.datetime_complete) or 0
     points += [
-        (key, value, end, int(last.get("epoch", 0)))
+        (key, value, end, round(unit * last.get("epoch", 0)))
         for key, value in final.items()
         if last.get(key) != value
     ]

@@ -136,10 +136,14 @@ def _train(module: FitModule, data: StudyDataModule, plan: Plan) -> None:
         gradient_clip_val=MAX_GRADIENT_NORM,
         use_distributed_sampler=False,
     )
+    loader = data.train_dataloader(after=plan.n_done)
     module.model.train()  # Lightning leaves modules in the mode in which it finds them.
     with warnings.catch_warnings():
         # The backbone is, on purpose.
         warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
-        trainer.fit(module, train_dataloaders=data.train_dataloader(after=plan.n_done))
+        trainer.fit(module, train_dataloaders=loader)
     # Lightning takes the model off its device.
     module.model.to(trainer.strategy.root_device)
+    # Its parts know each other and die late: the files of the cache must not stay mapped with them.
+    loader.close()
+    module.close()

@@ -108,6 +108,10 @@ class FitModule(LightningModule):
         assert isinstance(optimizer, torch.optim.Optimizer)
         checkpoint.save(self.model, optimizer, self._n_done)
 
+    def close(self) -> None:
+        """Let go of the data."""
+        del self._data
+
     def configure_optimizers(self) -> Any:
         optimizer = make_optimizer(self.model, self._learning)
         if self._plan.resume is not None:

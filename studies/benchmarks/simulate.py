@@ -102,29 +102,30 @@ def simulate(
                     checked=curves.checked_share(front),
                 )
             )
-        _tell(study, trial, ends.get(structure))
+        _tell(study, trial, structure, ends)
     return steps
 
 
 def _ask(study: optuna.Study, make: MakeSampler, seed: int) -> tuple[optuna.Trial, str]:
-    number = len(study.get_trials(deepcopy=False, states=_ENDED))
+    n_asked = sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.sampler = make(seed, number)
+        study.sampler = make(seed, n_asked)
         trial = study.ask()
         spec, _ = sample(trial)
     return trial, spec.to_json()
 
 
-_ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
-
-
-def _tell(study: optuna.Study, trial: optuna.Trial, values: Values | None) -> None:
-    """End a trial; one that was stopped, or is not in the table, has no values."""
-    if values is None:
+def _tell(
+    study: optuna.Study, trial: optuna.Trial, structure: str, ends: Mapping[str, Values | None]
+) -> None:
+    """End a trial; what is not in the table has failed, so that no sampler learns from it."""
+    if structure not in ends:
+        study.tell(trial, state=TrialState.FAIL)
+    elif ends[structure] is None:
         study.tell(trial, state=TrialState.PRUNED)
     else:
-        study.tell(trial, values)
+        study.tell(trial, ends[structure])
 
 
 def _train(

@@ -8,8 +8,8 @@ from search.checkpoints import checkpoint_of
 from search.driver import Observer, run_study
 from search.ending import n_trained
 from search.front import pareto_front
+from search.lineage import lineage, resumed_as
 from search.pruners import PRUNERS
-from search.resuming import lineage, resumed_as
 from search.store import open_study
 from search.tables import counts
 

@@ -1,5 +1,8 @@
 """Training with the frozen-prefix cache gives what training without it gives."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -274,3 +277,9 @@ def test_images_are_recalled_too(tiny_backbones, store):
     with torch.no_grad():
         answer = model(boundaries=batch.boundaries, **batch.inputs)
         assert torch.allclose(answer, model(**batch.inputs), atol=1e-5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="maps of a process are read from /proc")
+def test_no_file_stays_mapped_after_a_training(backbone, store):
+    trained(backbone, AdapterSpec(depth=3), store)
+    assert str(store.folder) not in Path("/proc/self/maps").read_text()

@@ -23,14 +23,19 @@ class BatchLoader:
 
     def __init__(self, table: Table, sampler: LikeLengthBatches | list[Rows]) -> None:
         self.sampler = sampler
-        self._table = table
+        self._table: Table | None = table
 
     def __len__(self) -> int:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
+        assert self._table is not None, "it was closed"
         for rows in self.sampler:
             yield self._table.collate(rows)
+
+    def close(self) -> None:
+        """Let go of the rows."""
+        self._table = None
 
 
 class StudyDataModule:
