@@ -3,15 +3,13 @@
 import random
 import statistics
 import textwrap
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from search.baselines import BASELINES
 from search.context import StudyContext, prepare
+from search.dry_steps import time_steps
 from search.objectives import formatted, known_costs
 from search.progress import in_words
 from search.study_file import StudySpec
@@ -22,15 +20,10 @@ from space.search_space import SearchSpace
 from space.side import SIDE
 from space.size import n_structures
 from space.spec import AdapterSpec
-from trainers.data import LikeLengthBatches
-from trainers.losses import loss_of
 from trainers.matching import MatchReport, match_report
-from trainers.memory import peak_memory_mib, reset_peak_memory
 
 N_SAMPLES = 300
 """Structures that are drawn to see what the space costs."""
-N_STEPS = 4
-"""Training steps that are timed."""
 _SHOWN = ("inference_gflops", "training_gflops", "trainable_params", "adapter_mib")
 _WIDTH = 96
 _WRITTEN_OUT = 10**9
@@ -59,6 +52,7 @@ def dry_run(
         _backbone(context),
         _space(context, specs),
         _baselines(context),
+        _engine(context),
         _trial(context, specs),
     ]
     for notice in context.data.notices:
@@ -206,7 +200,7 @@ def _trial(context: StudyContext, specs: Sequence[AdapterSpec]) -> str:
     spec = by_cost[len(by_cost) // 2]
     batch_size, budget = context.study.training.batch_size, context.study.budget
     n_steps = -(-len(context.train) // batch_size)
-    step_s, row_s, memory_mib = _timed(context, spec)
+    step_s, row_s, memory_mib = time_steps(context, spec)
     trial_s = budget.epochs * (n_steps * step_s + len(context.validation) * row_s)
     gflops = context.cost.training_gflops(spec) * len(context.train) * budget.epochs
     return "\n".join(
@@ -223,30 +217,21 @@ def _trial(context: StudyContext, specs: Sequence[AdapterSpec]) -> str:
     )
 
 
-def _timed(context: StudyContext, spec: AdapterSpec) -> tuple[float, float, float]:
-    """Return the seconds of a training step and of a validation row, and the peak memory."""
-    task = context.task
-    model = context.model_of(spec).train()
-    loss = loss_of(task)
-    optimizer = torch.optim.AdamW(model.trained_parameters())
-    sampler = LikeLengthBatches(
-        context.train.lengths, context.study.training.batch_size, context.study.seed
-    )
-    batches = [
-        context.train.collate(rows) for rows, _ in zip(sampler, range(N_STEPS + 1), strict=False)
+def _engine(context: StudyContext) -> str:
+    """Return how the frozen blocks run, and what is kept of them."""
+    engine, store = context.engine, context.store
+    lines = [
+        "Frozen blocks",
+        f"  run in {engine.precision} with {engine.attention} attention, measured on this machine",
     ]
-    reset_peak_memory()
-    steps, rows = [], []
-    for batch in batches:
-        began = time.perf_counter()
-        losses = [loss(a, batch.labels) for a in model.forward_exits(**batch.inputs)]
-        torch.stack(losses).mean().backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        optimizer.zero_grad()
-        steps.append(time.perf_counter() - began)
-        with torch.no_grad():
-            began = time.perf_counter()
-            model(**batch.inputs)
-            rows.append((time.perf_counter() - began) / len(batch.labels))
-    # The first one makes room that the others find.
-    return statistics.mean(steps[1:] or steps), statistics.mean(rows[1:] or rows), peak_memory_mib()
+    if store is None:
+        lines.append("  are computed in every epoch (cache.gib is 0)")
+    else:
+        tokens = sum(int(table.lengths.sum()) for table in (context.train, context.validation))
+        mib = tokens * context.backbone.shape.width * engine.dtype.itemsize / 2**20
+        lines += [
+            "  below the first adapter are computed once and kept on disk, for all trials:",
+            f"  {mib:,.0f} MiB a boundary, {store.max_bytes / 2**20:,.0f} MiB at most in all,",
+            f"  in {store.folder}",
+        ]
+    return "\n".join(lines)

@@ -12,7 +12,7 @@ from search.ending import n_trained
 from search.granularity import GRANULARITY, first_of_stage, stage_of
 from search.lineage import RESUMES
 from search.samplers import make_sampler
-from search.side_prior import LAYER_SIGNAL, SIDE_PROBE, learn_prior, side_probe
+from search.side_prior import LAYER_SIGNAL, SIDE_PROBE, begin_at_signal, side_probe
 from search.starting_points import STARTING_POINT, starting_params
 from search.store import KEPT_FOR_RETRY
 from search.trial import Planned
@@ -39,13 +39,12 @@ def next_trial(context: StudyContext, stored: optuna.Study) -> tuple[optuna.Tria
         if not _begun("baseline", SIDE_PROBE, trials):
             return _ask_for_baseline(stored, SIDE_PROBE, side_probe(context), space, stage)
         if LAYER_SIGNAL not in stored.user_attrs:
-            for params in learn_prior(context, stored, space):
-                stored.enqueue_trial(params, user_attrs={STARTING_POINT: LAYER_SIGNAL})
+            begin_at_signal(context, stored, space)
             return next_trial(context, stored)
     for name in context.study.starting_points:
-        params = starting_params(name, space)
-        if params is not None and not _begun(STARTING_POINT, name, trials):
-            stored.enqueue_trial(params, user_attrs={STARTING_POINT: name})
+        start = starting_params(name, space)
+        if start is not None and not _begun(STARTING_POINT, name, trials):
+            stored.enqueue_trial(start, user_attrs={STARTING_POINT: name})
             return _ask(stored, stage), None
     stopped = returning(context, trials)
     if stopped is not None:

@@ -16,9 +16,10 @@ import torch
 
 from search.baselines import baseline_learning
 from search.context import StudyContext
-from search.starting_points import usual_adapter
+from search.starting_points import STARTING_POINT, usual_adapter
 from search.training import train_structure
 from search.trial import Planned
+from space.errors import TrialError
 from space.insertion import PATTERNS
 from space.kinds import KINDS, kinds_for
 from space.replay import params_for
@@ -57,17 +58,17 @@ class LayerSignal:
         sign = 1.0 if self.direction == "maximize" else -1.0
         good = {depth: sign * value for depth, value in self.by_depth.items()}
         best, worst = max(good.values()), min(good.values())
-        return min(
-            depth for depth, value in good.items() if value >= worst + ENOUGH * (best - worst)
-        )
+        enough = worst + ENOUGH * (best - worst)
+        return min(depth for depth, value in good.items() if value >= enough)
 
     def blocks(self, depth: int) -> tuple[int, ...]:
         """Return the fewest neighbouring blocks below a depth that carry most of the signal."""
         weights = self.weights[:depth]
         wanted = MOST * sum(weights)
-        windows = [range(low, top) for top in range(1, depth + 1) for low in range(top)]
-        enough = [w for w in windows if sum(weights[i] for i in w) >= wanted]
-        return tuple(min(enough, key=lambda w: (len(w), -sum(weights[i] for i in w))))
+        windows = [tuple(range(low, top)) for top in range(1, depth + 1) for low in range(top)]
+        sums = {window: sum(weights[i] for i in window) for window in windows}
+        enough = [window for window in windows if sums[window] >= wanted]
+        return min(enough, key=lambda window: (len(window), -sums[window]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -88,39 +89,44 @@ def side_probe(context: StudyContext) -> Planned:
     return Planned(spec=spec, learning=baseline_learning(spec, context.space))
 
 
-def learn_prior(
-    context: StudyContext, stored: optuna.Study, space: SearchSpace
-) -> list[dict[str, Any]]:
-    """Learn where the signal is, keep it with the study, and return parameters to begin with.
+def begin_at_signal(context: StudyContext, stored: optuna.Study, space: SearchSpace) -> None:
+    """Learn where the signal is, keep it with the study, and put structures there in line.
 
-    There are none where the side network's trial did not end complete.
+    Nothing is put in line where the side network or a head alone could not be trained.
 
     Args:
         context: the study.
         stored: holds the ended trial of the side network.
         space: what the sampler chooses from by now.
-
-    Raises:
-        TrialError: a head alone cannot be trained.
     """
-    found = [
+    signal = _signal(context, stored)
+    for params in [] if signal is None else prior_params(space, signal):
+        stored.enqueue_trial(params, user_attrs={STARTING_POINT: LAYER_SIGNAL})
+    # Last: after a kill it is learned again, and equal structures are not trained twice.
+    stored.set_user_attr(LAYER_SIGNAL, None if signal is None else signal.to_dict())
+
+
+def _signal(context: StudyContext, stored: optuna.Study) -> LayerSignal | None:
+    probe = next(
         trial
         for trial in stored.get_trials(deepcopy=False)
-        if trial.user_attrs.get("baseline") == SIDE_PROBE and trial.user_attrs["end"] == "complete"
-    ]
-    if not found:
-        stored.set_user_attr(LAYER_SIGNAL, None)
-        return []
-    path = trial_folder(context.weights_folder, found[0].number) / FILE_NAME
+        if trial.user_attrs.get("baseline") == SIDE_PROBE
+        and trial.user_attrs["end"] != "interrupted"
+    )
+    if probe.user_attrs["end"] != "complete":
+        return None
+    weights = read_tensors(trial_folder(context.weights_folder, probe.number) / FILE_NAME)
     metric, direction = _metric(context)
-    signal = LayerSignal(
+    try:
+        by_depth = {depth: _head_alone(context, depth, metric) for depth in context.space.depth}
+    except TrialError:
+        return None
+    return LayerSignal(
         metric=metric,
         direction=direction,
-        by_depth={depth: _head_alone(context, depth, metric) for depth in context.space.depth},
-        weights=shares(read_tensors(path).get("side.gates")),
+        by_depth=by_depth,
+        weights=shares(weights.get("side.gates")),
     )
-    stored.set_user_attr(LAYER_SIGNAL, signal.to_dict())
-    return prior_params(space, signal)
 
 
 def shares(gates: torch.Tensor | None) -> tuple[float, ...]:

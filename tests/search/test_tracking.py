@@ -128,6 +128,16 @@ def test_metrics_have_a_point_an_epoch_and_end_on_the_final_value(projected):
         assert run.data.metrics[name] == value
 
 
+def test_rungs_within_an_epoch_have_steps_in_hundredths_of_one(uri):
+    trial = trial_of([0.75, 1.0], number=0)
+    for epoch, time in zip(trial.user_attrs["history"], (0.25, 0.5, 1.0), strict=True):
+        epoch["epoch"] = time
+    Projection(uri, "quickstart").update(snapshot_of([trial]))
+    store = Store(uri)
+    (run,) = store.runs("trial")
+    assert [step for step, _, _ in store.points(run, "train_loss")] == [25, 50, 100]
+
+
 def test_a_final_value_equal_to_the_last_epochs_is_no_second_point(uri):
     kept, other = trial_of([0.75, 1.0], number=0), trial_of([0.6, 1.0], number=1)
     for trial in (kept, other):
