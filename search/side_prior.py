@@ -50,7 +50,7 @@ class LayerSignal:
     by_depth: Mapping[int, float]
     """For each depth of the space the metric of a head alone behind it."""
     weights: tuple[float, ...]
-    """For each block, lowest first, its share in the last state of the side network."""
+    """For each block, lowest first, how much of the signal its output carries; 1 together."""
 
     @property
     def depth(self) -> int:
@@ -125,8 +125,15 @@ def _signal(context: StudyContext, stored: optuna.Study) -> LayerSignal | None:
         metric=metric,
         direction=direction,
         by_depth=by_depth,
-        weights=shares(weights.get("side.gates")),
+        weights=learned_weights(weights.get("side.gates")),
     )
+
+
+def learned_weights(gates: torch.Tensor | None) -> tuple[float, ...]:
+    """Return how much training raised each boundary's share against the others': 1 together."""
+    begun = shares(None if gates is None else torch.zeros_like(gates))
+    raised = [now / before for now, before in zip(shares(gates), begun, strict=True)]
+    return tuple(own / sum(raised) for own in raised)
 
 
 def shares(gates: torch.Tensor | None) -> tuple[float, ...]:

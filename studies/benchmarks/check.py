@@ -17,6 +17,7 @@ from studies.benchmarks.grid import GridPoint, grid_points
 from studies.benchmarks.table import (
     CURVES,
     KEY,
+    PARAMS,
     SUMS,
     columns_of,
     cost_model,
@@ -40,6 +41,7 @@ NUMBERS = (
     "gflops_so_far",
     "seconds",
 )
+COSTS = ("inference_gflops", "training_gflops", "trainable_params", "gflops_so_far")
 
 
 def problems_in_files(folder: Path = FOLDER) -> list[str]:
@@ -86,38 +88,43 @@ def _disagreeing(
 ) -> list[str]:
     """Return where structure, parameters or costs are not what the code makes of them today."""
     grid = {point.spec.to_json(): point for point in grid_points()}
-    models = {name: cost_model(own, shape) for name, own in facts["data"].items()}
-    problems = []
-    for (data, text), own in frame.groupby(["data", "structure"], sort=False):
-        where = f"{data}, {text}"
-        point = grid.get(str(text))
-        if point is None:
-            problems.append(f"{where}: it is not in the grid.")
-            continue
-        cost = models[data]
-        per_row = cost.training_gflops(point.spec)
-        costs = {
-            "inference_gflops": cost.inference_gflops(point.spec),
-            "training_gflops": per_row,
-            "trainable_params": cost.trainable_params(point.spec),
-            "gflops_so_far": per_row * facts["data"][data]["rows"] * own["epoch"],
-        }
-        problems += [
-            f"{where}: {name} is {own[name].iloc[0]:g}, by today's cost model"
-            f" {pandas.Series(value).iloc[0]:g}."
-            for name, value in costs.items()
-            if not ((own[name] - value).abs() <= _SAME * abs(own[name])).all()
+    strangers = [text for text in frame["structure"].unique() if text not in grid]
+    if strangers:
+        return [f"{text}: this structure is not in the grid." for text in strangers]
+    today = pandas.DataFrame(
+        [
+            {"data": data, "structure": text, **columns_of(grid[text].params), **costs}
+            for data, own in facts["data"].items()
+            for text in frame["structure"].unique()
+            for costs in [_costs(grid[text], own, shape)]
         ]
-        problems += _other_params(where, own, point)
+    )
+    both = frame.merge(today, on=["data", "structure"], suffixes=("", " today"))
+    both["gflops_so_far today"] = both["epoch_gflops"] * both["epoch"]
+    problems = []
+    for name in (*PARAMS, *COSTS):
+        found, wanted = both[name], both[f"{name} today"]
+        if name in COSTS:
+            same = (found - wanted).abs() <= _SAME * found.abs()
+        else:
+            same = (found == wanted) | (found.isna() & wanted.isna())
+        for row in both[~same].head(1).to_dict("records"):
+            problems.append(
+                f"{row['data']}, {row['structure']}: {name} is {row[name]!r}, and"
+                f" {row[f'{name} today']!r} by today's code; so in {(~same).sum()} rows."
+            )
     return problems
 
 
-def _other_params(where: str, own: pandas.DataFrame, point: GridPoint) -> list[str]:
-    return [
-        f"{where}: {name} is {own[name].iloc[0]!r}, and not {value!r}."
-        for name, value in columns_of(point.params).items()
-        if not (own[name].isna().all() if value is None else (own[name] == value).all())
-    ]
+def _costs(point: GridPoint, facts: Mapping[str, Any], shape: BackboneShape) -> dict[str, float]:
+    cost = cost_model(facts, shape)
+    per_row = cost.training_gflops(point.spec)
+    return {
+        "inference_gflops": cost.inference_gflops(point.spec),
+        "training_gflops": per_row,
+        "trainable_params": cost.trainable_params(point.spec),
+        "epoch_gflops": per_row * facts["rows"],
+    }
 
 
 def _backwards(frame: pandas.DataFrame) -> list[str]:

@@ -25,6 +25,7 @@ from typing import Any
 
 import optuna
 
+from search.context import StudyContext
 from search.front import hypervolume, trained
 from search.yaml_text import parse_yaml
 from space.spec import AdapterSpec
@@ -60,14 +61,16 @@ def main(words: Sequence[str] | None = None) -> int:
     given = parser.parse_args(words)
     changes = dict(text.split("=", 1) for text in given.set)
     settings = SETTINGS | {key: parse_yaml(value) for key, value in changes.items()}
-    found = {"settings": settings, **reference_of(settings)}
+    with tempfile.TemporaryDirectory() as folder:
+        context = context_of(Path(folder), changes=settings)
+    found: Results = {"settings": settings, "reference": reference_of(context)}
     if given.ours_alone:
         known = json.loads(given.output.read_text("utf-8"))
         found |= {key: known[key] for key in ("plain", "plain_s")}
     else:
-        found |= plain_study(settings)
+        found |= plain_study(context)
         given.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    found |= our_study(settings)
+    found |= our_study(STUDY, settings)
     found |= judged(found)
     given.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     row = row_of(found)
@@ -76,12 +79,10 @@ def main(words: Sequence[str] | None = None) -> int:
     return 1 if row.holds is False else 0
 
 
-def plain_study(settings: Settings) -> Results:
+def plain_study(context: StudyContext) -> Results:
     """Run the plain study; return its curve, and the seconds that it took."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     curve: Curve = []
-    with tempfile.TemporaryDirectory() as folder:
-        context = context_of(Path(folder), changes=settings)
     say(f"plain study of {context.study.budget.trials} trials")
     began = time.perf_counter()
     data = plain_data(context)
@@ -100,20 +101,20 @@ def plain_study(settings: Settings) -> Results:
     return {"plain": curve, "plain_s": time.perf_counter() - began}
 
 
-def our_study(settings: Settings) -> Results:
+def our_study(study: Path, settings: Settings) -> Results:
     """Run `paradapt search` with an empty cache; return its curve, and the seconds it took."""
     say("paradapt search")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        study = shutil.copy(STUDY, folder)
+        path = shutil.copy(study, folder)
         own = {**settings, "cache.folder": str(folder / "cache")}
         overrides = [word for key, value in own.items() for word in ("--set", f"{key}={value}")]
-        command = [str(Path(sys.executable).with_name("paradapt")), "search", study, *overrides]
+        command = [str(Path(sys.executable).with_name("paradapt")), "search", path, *overrides]
         began, began_at = time.perf_counter(), time.time()
         subprocess.run(command, check=True)
         seconds = time.perf_counter() - began
         storage = f"sqlite:///{folder / 'paradapt.db'}"
-        trials = optuna.load_study(study_name=Path(study).stem, storage=storage).get_trials()
+        trials = optuna.load_study(study_name=study.stem, storage=storage).get_trials()
     curve: Curve = []
     for trial in trained(trials):
         assert trial.datetime_complete is not None
@@ -127,19 +128,15 @@ def counts_of(trials: Sequence[optuna.trial.FrozenTrial]) -> dict[str, int]:
     return dict(Counter(str(trial.user_attrs.get("end")) for trial in trials))
 
 
-def reference_of(settings: Settings) -> Results:
+def reference_of(context: StudyContext) -> tuple[float, float]:
     """Return the point that hypervolumes are measured from: guessing, at a cost that none has."""
-    with tempfile.TemporaryDirectory() as folder:
-        context = context_of(Path(folder), changes=settings)
     bare = AdapterSpec(depth=context.backbone.shape.n_layers)
-    return {
-        "reference": (1 / context.n_outputs, DEAREST * context.cost.inference_gflops(bare)),
-    }
+    return (1 / context.n_outputs, DEAREST * context.cost.inference_gflops(bare))
 
 
 def judged(found: Results) -> Results:
     """Return the hypervolumes, and when ours had enough of the plain one's."""
-    reference = tuple(found["reference"])
+    reference = found["reference"]
     wanted = SHARE_OF_VOLUME * volume(found["plain"], reference)
     return {
         "plain_hypervolume": volume(found["plain"], reference),

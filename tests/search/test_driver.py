@@ -189,6 +189,13 @@ class TestPruning:
             assert attributes["rung.1"] == reached
         assert all(len(trial.user_attrs["history"]) == 3 for trial in trials[:3])
 
+    def test_a_rung_may_lie_within_an_epoch(self, run):
+        budget = {"trials": 1, "epochs": 1}
+        ((trial,), _) = run(budget=budget, pruning={"first_rung": 0.5, "reduction": 4})
+        half, whole = trial.user_attrs["history"]
+        assert (half["epoch"], whole["epoch"]) == (0.5, 1)
+        assert trial.user_attrs["rung.0.5"][0] == half["accuracy"]
+
     def test_objectives_that_are_measured_after_training_are_left_out(self, run):
         trials, _ = run(
             budget={"trials": 1, "epochs": 2},

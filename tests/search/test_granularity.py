@@ -6,8 +6,9 @@ import pytest
 
 from search.driver import Observer, run_study
 from search.front import pareto_front
-from search.granularity import GRANULARITY, first_of_stage, stage_of
-from search.store import open_study
+from search.granularity import GRANULARITY, first_of_stage, space_of, stage_of
+from search.proposals import next_trial
+from search.store import open_study, recover
 from space.replay import params_for
 from space.search_space import Learning
 from space.size import n_structures
@@ -44,9 +45,9 @@ def test_the_whole_space_is_that_of_the_finest_stage():
 
 
 @pytest.fixture
-def finished(context_of):
-    """A study of twelve trials on a space of two ranks, and its trials."""
-    context = context_of(
+def context(context_of):
+    """A study of eight trials on a space of three ranks."""
+    return context_of(
         baselines=["lora_all"],
         space={
             "depth": [2],
@@ -61,6 +62,11 @@ def finished(context_of):
         budget={"trials": 8, "epochs": 1},
         sampler="random",
     )
+
+
+@pytest.fixture
+def finished(context):
+    """The study at its end, and its trials."""
     stored = open_study(context)
     run_study(context, stored, QUIET)
     return context, stored, stored.get_trials()
@@ -78,6 +84,17 @@ def test_a_study_goes_from_stage_to_stage_and_seeds_each_with_its_front(finished
         assert [t.user_attrs["same_as"] for t in seeds] == [t.number for t in front]
         assert [t.values for t in seeds] == [t.values for t in front]
         assert first_of_stage(context.space, stage, trials, stored.directions) == []
+
+
+def test_a_trial_that_is_run_again_stays_in_its_stage(context):
+    stored = open_study(context)
+    first = stored.ask()
+    first.set_user_attr(GRANULARITY, "group")
+    space_of(context.space, first).sample(first)
+    recover(stored, context.study.objective_names)
+    again, _ = next_trial(context, stored)
+    assert again.user_attrs == {"retry_of": 0, GRANULARITY: "group"}
+    assert space_of(context.space, again) == context.space.at("group")
 
 
 def test_every_structure_lies_in_the_space_of_its_stage(finished):

@@ -130,8 +130,8 @@ def test_metrics_have_a_point_an_epoch_and_end_on_the_final_value(projected):
 
 def test_rungs_within_an_epoch_have_steps_in_hundredths_of_one(uri):
     trial = trial_of([0.75, 1.0], number=0)
-    for epoch, time in zip(trial.user_attrs["history"], (0.25, 0.5, 1.0), strict=True):
-        epoch["epoch"] = time
+    for epoch, done in zip(trial.user_attrs["history"], (0.25, 0.5, 1.0), strict=True):
+        epoch["epoch"] = done
     Projection(uri, "quickstart").update(snapshot_of([trial]))
     store = Store(uri)
     (run,) = store.runs("trial")
