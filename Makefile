@@ -33,7 +33,7 @@ schema: $(VENV)/installed
 	$(BIN)/python -m search.study_file > studies/study.schema.json
 
 # One table of speed, memory and disk, measured in turns; also written to benchmarks.json. The
-# machine should be idle: it takes about 25 minutes on two cores.
+# machine should be idle: it takes half an hour or more on two cores.
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m tests.benchmarks.table
 

@@ -40,11 +40,7 @@ def begins_from(context: StudyContext, trial: optuna.Trial) -> Path | None:
 
 def ends_in(context: StudyContext, trial: optuna.Trial) -> Path | None:
     """Return where a trial leaves its state if it is stopped; None where it may not come back."""
-    if not context.study.pruning.resume:
-        return None
-    path = checkpoint_of(context, trial.number)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+    return checkpoint_of(context, trial.number) if context.study.pruning.resume else None
 
 
 def returning(context: StudyContext, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:

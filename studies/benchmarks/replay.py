@@ -2,28 +2,27 @@
 
     python -m studies.benchmarks.replay              the tables; what is not replayed yet, is now
     python -m studies.benchmarks.replay --write      the same, and into README.md
-    python -m studies.benchmarks.replay --only tpe   some of the rows
+    python -m studies.benchmarks.replay --only tpe   replay one sampler alone; others as they are
 
 Replays are kept in `training-artifacts/replays.jsonl`, with the checksum of the table that they
 were made on. What is compared, and how, says studies/benchmarks/README.md.
 """
 
 import argparse
-import json
 import multiprocessing
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import optuna
 
-from search.pruners import make_pruner
+from search.pruners import Pruner, make_pruner
 from search.samplers import make_sampler
 from studies.benchmarks.curves import Curves, curves_of
+from studies.benchmarks.lines import append_line, read_lines
 from studies.benchmarks.report import tables, write_between_markers
 from studies.benchmarks.scores import Outcome
 from studies.benchmarks.simulate import Budget, MakeSampler, simulate
@@ -68,6 +67,10 @@ class Row:
         names = ("reduction", "first_rung", "min_peers", "patience")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
+    def make_pruner(self) -> Pruner:
+        """Return the pruner, its defaults filled in."""
+        return make_pruner(self.pruner, **self.settings)
+
     @property
     def unpruned(self) -> "Row":
         """The row that it is compared with."""
@@ -82,23 +85,20 @@ SAMPLERS: Mapping[str, MakeSampler] = {
     "gp": lambda seed, number: make_sampler("gp", seed, number),
 }
 GP_SEEDS = 4
-"""A study of 40 trials takes GP most of a minute, the others a second."""
+"""A study takes GP most of a minute, the others a second or two."""
 
 
 def _rows() -> Iterator[Row]:
     for sampler in SAMPLERS:
+        n_seeds = GP_SEEDS if sampler == "gp" else N_SEEDS
         for pruner in ("none", *HALVINGS):
-            yield Row(
-                sampler=sampler, pruner=pruner, n_seeds=GP_SEEDS if sampler == "gp" else N_SEEDS
-            )
+            yield Row(sampler=sampler, pruner=pruner, n_seeds=n_seeds)
     for pruner in HALVINGS:
         for reduction, first_rung in ((2, 1.0), (3, 1.0), (3, 1 / 3)):
             yield Row(sampler="tpe", pruner=pruner, reduction=reduction, first_rung=first_rung)
-    for peers in (1, 8):
-        yield Row(
-            sampler="tpe", pruner="pareto-halving", reduction=3, first_rung=1 / 3, min_peers=peers
-        )
-    yield Row(sampler="tpe", pruner="pareto-halving", reduction=3, first_rung=1 / 3, patience=2)
+    early = Row(sampler="tpe", pruner="pareto-halving", reduction=3, first_rung=1 / 3)
+    yield replace(early, min_peers=8)
+    yield replace(early, patience=2)
     for pruner in ("none", "pareto-halving"):
         yield Row(sampler="tpe", pruner=pruner, started=True)
 
@@ -117,90 +117,106 @@ class Job:
 
     @property
     def key(self) -> str:
-        """What tells it from the others."""
-        return json.dumps(asdict(self), sort_keys=True)
+        """What tells it from the others; settings that are the defaults need not be named."""
+        pruner = f"{self.row.pruner}, {sorted(vars(self.row.make_pruner()).items())}"
+        return f"{self.row.sampler}, {pruner}, {self.row.started}, {self.data}, {self.replay}"
+
+    @property
+    def unpruned(self) -> "Job":
+        """The same study without a pruner."""
+        return replace(self, row=self.row.unpruned)
 
 
-def replay(job: Job) -> Outcome:
-    """Replay one study on the shipped table; one with a pruner after the same without."""
-    return outcome_of(job, _tables_curves())
+def outcome_of(job: Job, found: Sequence[Curves], unpruned: Outcome | None) -> Outcome:
+    """Replay one study.
 
-
-def outcome_of(job: Job, found: Sequence[Curves]) -> Outcome:
-    """Replay one study on some curves; one with a pruner after the same without it."""
+    Args:
+        job: which.
+        found: the curves of all data sets and seeds.
+        unpruned: what the same study gave without its pruner, whose FLOPs are its budget; None if
+            it has none.
+    """
     own = [curves for curves in found if curves.data == job.data]
     curves = own[job.replay % len(own)]
-
-    def steps(row: Row, budget: Budget) -> Outcome:
-        pruner = make_pruner(row.pruner, **row.settings)
-        starts = STARTS if row.started else ()
-        done = simulate(curves, SAMPLERS[row.sampler], pruner, job.replay, budget, starts)
-        return Outcome.of(done)
-
-    unpruned = steps(job.row.unpruned, Budget(trainings=N_TRAININGS))
-    if job.row.pruner == "none":
-        return unpruned
-    return steps(job.row, Budget(gflops=unpruned.gflops[-1]))
+    if unpruned is None:
+        budget = Budget(trainings=N_TRAININGS)
+    else:
+        budget = Budget(gflops=unpruned.gflops[-1])
+    starts = STARTS if job.row.started else ()
+    pruner = job.row.make_pruner()
+    make = SAMPLERS[job.row.sampler]
+    return Outcome.of(simulate(curves, make, pruner, job.replay, budget, starts))
 
 
 @cache
-def _tables_curves() -> list[Curves]:
+def _curves_of_table() -> list[Curves]:
     frame, facts = read_table()
     return curves_of(frame, {name: own["rows"] for name, own in facts["data"].items()})
 
 
 def _kept(path: Path, sha256: str) -> dict[str, Outcome]:
     """Return the replays that were made on this table before."""
-    if not path.exists():
-        return {}
-    lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-    return {line["job"]: Outcome(**line["outcome"]) for line in lines if line["sha256"] == sha256}
+    lines = [line for line in read_lines(path) if line["sha256"] == sha256]
+    return {line["job"]: Outcome(**line["outcome"]) for line in lines}
 
 
-def replay_all(
-    rows: Sequence[Row], tell: Callable[[str], None]
-) -> dict[Row, dict[str, list[Outcome]]]:
-    """Return what came of every row: for each data set its replays, by their seed."""
-    sha256 = sha256_of(FOLDER / CURVES)
-    known = _kept(REPLAYS, sha256)
-    names = sorted({curves.data for curves in _tables_curves()})
-    jobs = {
-        (row, data): [Job(row=row, data=data, replay=seed) for seed in range(row.n_seeds)]
-        for row in rows
-        for data in names
-    }
-    todo = [job for own in jobs.values() for job in own if job.key not in known]
+def replay_missing(
+    rows: Sequence[Row], known: dict[str, Outcome], sha256: str, tell: Callable[[str], None]
+) -> None:
+    """Replay what is not known yet of some rows, and keep it; those without a pruner come first."""
+    jobs = {job.key: job for row in rows for job in _jobs(row)}
+    jobs |= {job.unpruned.key: job.unpruned for job in jobs.values()}
     REPLAYS.parent.mkdir(exist_ok=True)
-    with multiprocessing.Pool(os.cpu_count()) as pool, REPLAYS.open("a", encoding="utf-8") as file:
-        for n_done, (job, outcome) in enumerate(pool.imap_unordered(_replay, todo), start=1):
-            known[job.key] = outcome
-            line = {"sha256": sha256, "job": job.key, "outcome": asdict(outcome)}
-            file.write(json.dumps(line) + "\n")
-            file.flush()
-            tell(f"{n_done} of {len(todo)} replays")
-    return {
-        row: {data: [known[job.key] for job in jobs[row, data]] for data in names} for row in rows
-    }
+    with multiprocessing.Pool() as pool:
+        for pruned in (False, True):
+            todo = [
+                (job, known[job.unpruned.key] if pruned else None)
+                for key, job in jobs.items()
+                if key not in known and (job.row.pruner != "none") == pruned
+            ]
+            for n_done, (key, outcome) in enumerate(pool.imap(_replay, todo), start=1):
+                known[key] = outcome
+                entry = {"sha256": sha256, "job": key, "outcome": asdict(outcome)}
+                append_line(REPLAYS, entry)
+                tell(f"{n_done} of {len(todo)} {'pruned' if pruned else 'unpruned'} replays")
 
 
-def _replay(job: Job) -> tuple[Job, Outcome]:
-    return job, replay(job)
+def _replay(job: tuple[Job, Outcome | None]) -> tuple[str, Outcome]:
+    return job[0].key, outcome_of(job[0], _curves_of_table(), job[1])
+
+
+def _jobs(row: Row) -> list[Job]:
+    names = sorted({curves.data for curves in _curves_of_table()})
+    return [Job(row=row, data=name, replay=seed) for name in names for seed in range(row.n_seeds)]
+
+
+def found_of(known: Mapping[str, Outcome]) -> dict[Row, dict[str, list[Outcome]]]:
+    """Return what came of every row that is replayed whole: for each data set by seed."""
+    found: dict[Row, dict[str, list[Outcome]]] = {}
+    for row in ROWS:
+        jobs = _jobs(row)
+        if all(job.key in known for job in jobs):
+            found[row] = {}
+            for job in jobs:
+                found[row].setdefault(job.data, []).append(known[job.key])
+    return found
 
 
 def main() -> int:
     """Replay what is missing and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true", help="write the tables into README.md")
-    parser.add_argument("--only", metavar="SAMPLER", help="only the rows of one sampler")
+    parser.add_argument("--only", choices=list(SAMPLERS), help="replay the rows of this sampler")
     given = parser.parse_args()
-    rows = [row for row in ROWS if given.only in (None, row.sampler)]
-    if given.write and len(rows) < len(ROWS):
-        parser.error("--write needs all rows")
 
     def tell(text: str) -> None:
         print(f"\r{text}", end="", file=sys.stderr, flush=True)
 
-    text = tables(replay_all(rows, tell))
+    sha256 = sha256_of(FOLDER / CURVES)
+    known = _kept(REPLAYS, sha256)
+    rows = [row for row in ROWS if given.only in (None, row.sampler)]
+    replay_missing(rows, known, sha256, tell)
+    text = tables(found_of(known))
     print(f"\n{text}")
     if given.write:
         write_between_markers(FOLDER / "README.md", text)

@@ -39,9 +39,17 @@ def _samplers(found: Found) -> str:
                 _shown(_final(found, row)),
                 _shown(_final(found, row, checked=True)),
                 _against(found, row, other),
+                _shown(_until_last_gain(_lists(found, row))),
             ]
         )
-    head = ["sampler", "seeds", "hypervolume", "with the other training seed", "minus random (p)"]
+    head = [
+        "sampler",
+        "seeds",
+        "hypervolume",
+        "with the other training seed",
+        "minus random (p)",
+        "share of its FLOPs until its last gain",
+    ]
     return "Samplers, nothing pruned:\n\n" + _markdown(head, lines) if lines else ""
 
 
@@ -124,6 +132,10 @@ def _lists(found: Found, row: "Row") -> Lists:
 def _final(found: Found, row: "Row", *, checked: bool = False) -> list[float]:
     own = _lists(found, row)
     return by_seed(own, lambda data, seed: own[data][seed].end(checked=checked))
+
+
+def _until_last_gain(own: Lists) -> list[float]:
+    return by_seed(own, lambda data, seed: own[data][seed].share_to_reach(own[data][seed]))
 
 
 def _against(found: Found, row: "Row", other: "Row | None") -> str:

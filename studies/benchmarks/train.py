@@ -10,7 +10,6 @@ was cut off goes on where it was: what stands in any of these files is not train
 """
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -22,6 +21,7 @@ import torch
 
 from search.training import train_structure
 from space.errors import TrialError
+from studies.benchmarks.lines import append_line, read_lines
 from studies.benchmarks.table import collect
 from studies.benchmarks.trainings import (
     DATA_SETS,
@@ -74,16 +74,9 @@ def run(training: Training) -> dict[str, Any]:
 
 
 def trained(folder: Path = RUNS) -> Iterator[dict[str, Any]]:
-    """Return what is kept of every training that ended, line by line.
-
-    A line that was cut off by the end of its process is passed over.
-    """
-    for path in sorted(folder.glob("*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                yield json.loads(line)
-            except ValueError:
-                continue
+    """Return what is kept of every training that ended."""
+    for path in sorted(folder.glob("part-*.jsonl")):
+        yield from read_lines(path)
 
 
 def work(part: int, n_parts: int) -> None:
@@ -94,12 +87,10 @@ def work(part: int, n_parts: int) -> None:
     known = {(kept["data"], kept["seed"], kept["structure"]) for kept in trained()}
     todo = [t for t in trainings_of_part(part, n_parts) if t.key not in known]
     path = RUNS / f"part-{part}-of-{n_parts}.jsonl"
-    _end_line(path)
     began = time.perf_counter()
     for n_done, training in enumerate(todo, start=1):
         kept = run(training)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(kept) + "\n")
+        append_line(path, kept)
         left_s = (time.perf_counter() - began) / n_done * (len(todo) - n_done)
         print(
             f"{n_done} of {len(todo)}, {left_s / 60:.0f} minutes left:"
@@ -107,13 +98,6 @@ def work(part: int, n_parts: int) -> None:
             f" {kept.get('failed') or kept['curve'][-1]['accuracy']}",
             flush=True,
         )
-
-
-def _end_line(path: Path) -> None:
-    """End a last line that was cut off, so that the next does not hang on to it."""
-    if path.exists() and not path.read_bytes().endswith(b"\n"):
-        with path.open("a", encoding="utf-8") as file:
-            file.write("\n")
 
 
 def tell_status() -> None:

@@ -23,7 +23,7 @@ from tests.benchmarks.rows import Found, Row, say, table
 from tests.benchmarks.sizes import Sizes
 from trainers.cache import PrefixStore, RecalledTable, Recaller
 from trainers.data import Batch, LikeLengthBatches
-from trainers.engine import Engine, choose_engine, default_device, prepared
+from trainers.engine import Engine, default_device, prepared
 from trainers.losses import loss_of
 from trainers.model import build
 from trainers.steps import make_optimizer
@@ -50,21 +50,21 @@ def measure(sizes: Sizes) -> Found:
         context = context_of(folder, changes={"data.rows": sizes.step_rows})
         data = plain_data(context)
         n_layers = context.backbone.shape.n_layers
-        for name, first in (("all blocks", 0), ("top third", n_layers * 2 // 3)):
+        for where, first in (("all blocks", 0), ("top third", n_layers * 2 // 3)):
             found = in_turns(variants(context, data, lora(n_layers, first), folder / "cache"))
-            base = found[PLAIN]
+            base, last = found[PLAIN], list(found.values())[-1]
             lines = [
                 (variant, f"{speed:.1f}", f"{speed / base:.2f}") for variant, speed in found.items()
             ]
-            say(f"\nadapters in {name}")
+            say(f"\nadapters in {where}")
             say(table(lines, ("variant", "samples/s", "times the plain loop")))
-            details[name] = found
+            details[where] = found
             rows.append(
                 Row(
-                    name=f"{name}: training steps alone, last line to the plain loop",
-                    measured=list(found.values())[-1] / base,
+                    name=f"{where}: training steps alone, last line to the plain loop",
+                    measured=last / base,
                     unit="times",
-                    note=f"{base:.0f} to {list(found.values())[-1]:.0f} samples/s",
+                    note=f"{base:.0f} to {last:.0f} samples/s",
                 )
             )
     return Found(rows=rows, details=details)
@@ -75,8 +75,7 @@ def variants(
 ) -> Mapping[str, Steps]:
     """Return the lines of the table, each with one change more."""
     batch_size = context.study.training.batch_size
-    n_tokens = round(context.tokens.mean)
-    chosen = choose_engine(context.backbone, "auto", batch_size, n_tokens)
+    chosen = context.engine
     plain = replace(chosen, precision="float32", attention="sdpa")
     attention = replace(plain, attention=chosen.attention)
 

@@ -30,6 +30,7 @@ from tests.benchmarks import (
     experts,
     gpu,
     quickstart,
+    side_network,
     token_keep,
 )
 from tests.benchmarks.material import ROOT
@@ -41,6 +42,7 @@ PARTS: Mapping[str, Callable[[Sizes], Found]] = {
     "contributions": contributions.measure,
     "cache": cache_gain.measure,
     "experts": lambda _sizes: experts.measure(),
+    "side": side_network.measure,
     "token_keep": lambda _sizes: token_keep.measure(),
     "quickstart": lambda _sizes: quickstart.measure(),
     "gpu": gpu.measure,

@@ -13,7 +13,7 @@ from studies.benchmarks.report import BEGIN, END, tables, write_between_markers
 from studies.benchmarks.scores import Mean, Outcome, by_seed, p_of_difference
 from studies.benchmarks.simulate import Budget, simulate
 from studies.benchmarks.trainings import DATA_SETS, EPOCHS, POINTS
-from tests.studies.synthetic import FACTS, made_up
+from tests.studies.synthetic import FACTS
 
 NONE = make_pruner("none")
 RANDOM = SAMPLERS["random"]
@@ -166,15 +166,22 @@ class TestRows:
         assert {(s, p) for s in SAMPLERS for p in halvings} <= pairs
         assert len(set(ROWS)) == len(ROWS)
 
-    def test_a_pruned_study_spends_as_much_as_the_same_without(self, shape):
-        found = curves_of(made_up(shape), dict.fromkeys(DATA_SETS, 1000))
-        row = Row(sampler="random", pruner="pareto-halving")
-        pruned, plain = (
-            outcome_of(Job(row=r, data="banking77", replay=1), found) for r in (row, row.unpruned)
-        )
+    def test_a_pruned_study_spends_as_much_as_the_same_without(self, whole_table):
+        found = curves_of(whole_table, dict.fromkeys(DATA_SETS, 1000))
+        job = Job(row=Row(sampler="random", pruner="pareto-halving"), data="banking77", replay=1)
+        plain = outcome_of(job.unpruned, found, None)
+        pruned = outcome_of(job, found, plain)
         assert len(plain.gflops) == 40
         assert len(pruned.gflops) > 40
         assert pruned.gflops[-2] < plain.gflops[-1] <= pruned.gflops[-1]
+
+    def test_settings_that_are_the_defaults_are_replayed_once(self):
+        plain = Row(sampler="tpe", pruner="pareto-halving")
+        default = make_pruner("pareto-halving")
+        same = replace(plain, reduction=default.reduction, first_rung=default.first_rung)
+        other = replace(plain, reduction=default.reduction + 1)
+        keys = {Job(row=row, data="docstrings", replay=0).key for row in (plain, same, other)}
+        assert len(keys) == 2
 
     def test_the_tables_have_a_line_for_every_comparison(self):
         rows = [Row(sampler="random", n_seeds=3), Row(sampler="tpe", n_seeds=3)]

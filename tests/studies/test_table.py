@@ -8,6 +8,7 @@ from studies.benchmarks import check
 from studies.benchmarks import table as tables
 from studies.benchmarks.check import problems_in, problems_in_files
 from studies.benchmarks.grid import grid_points
+from studies.benchmarks.lines import append_line
 from studies.benchmarks.table import CURVES, SUMS, collect, read_table, write_table
 from studies.benchmarks.train import trained
 from studies.benchmarks.trainings import DATA_SETS, FOLDER, POINTS, SEEDS
@@ -108,10 +109,13 @@ class TestCollecting:
         with pytest.raises(ValueError, match="No structure"):
             collect([], tmp_path)
 
-    def test_a_line_that_was_cut_off_is_passed_over(self, tmp_path):
-        whole = json.dumps(kept(grid_points()[0], "docstrings", 0))
-        (tmp_path / "part-0-of-2.jsonl").write_text(f"{whole}\n{whole[:40]}")
-        assert list(trained(tmp_path)) == [json.loads(whole)]
+    def test_a_line_that_was_cut_off_costs_that_training_alone(self, tmp_path):
+        first, second = (kept(point, "docstrings", 0) for point in grid_points()[:2])
+        path = tmp_path / "part-0-of-2.jsonl"
+        path.write_text(json.dumps(first)[:40])
+        append_line(path, second)
+        append_line(path, first)
+        assert list(trained(tmp_path)) == [second, first]
 
 
 def test_the_table_that_is_shipped_is_whole():
