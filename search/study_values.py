@@ -27,7 +27,7 @@ from space.errors import close_matches
 from space.insertion import MODES, PATTERNS
 from space.search_space import COARSE_TO_FINE, GRANULARITIES
 from space.side import SIDE
-from trainers.engine import CHOICES
+from trainers.precision import CHOICES
 from trainers.tasks import TASKS
 
 PRIORS = ("none", SIDE)

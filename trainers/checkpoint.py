@@ -33,8 +33,13 @@ class Checkpoint:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(f".{os.getpid()}")
         tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        save_file(tensors, partial, metadata={_STEPS: str(n_done)})
-        partial.replace(self.path)
+        try:
+            save_file(tensors, partial, metadata={_STEPS: str(n_done)})
+            partial.replace(self.path)
+        except SafetensorError as error:  # a full disk, among others
+            raise OSError(f"{self.path}: the checkpoint cannot be written ({error})") from error
+        finally:
+            partial.unlink(missing_ok=True)
 
     @property
     def n_done(self) -> int:

@@ -21,11 +21,8 @@ from trainers.backbone import Backbone
 from trainers.flops import sample_inputs
 from trainers.measured import Measured
 from trainers.model import build
+from trainers.precision import AUTO, PRECISIONS
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-AUTO = "auto"
-CHOICES = (AUTO, *PRECISIONS)
-"""What a study file may say of the precision."""
 ATTENTIONS = ("eager", "sdpa")
 """Attention implementations of transformers; the first is kept unless another is clearly faster."""
 
@@ -49,11 +46,18 @@ class Engine:
     @property
     def dtype(self) -> torch.dtype:
         """Of the frozen weights."""
-        return PRECISIONS[self.precision]
+        return dtype_of(self.precision)
 
 
 FLOAT32 = Engine(precision="float32", attention=ATTENTIONS[0])
 """The engine that every machine has."""
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """Return torch's type of one of PRECISIONS."""
+    dtype = getattr(torch, precision)
+    assert isinstance(dtype, torch.dtype)
+    return dtype
 
 
 def default_device() -> torch.device:
@@ -85,7 +89,7 @@ def choose_engine(backbone: Backbone, precision: str, n_rows: int, n_tokens: int
 
 
 def _faster_precision() -> str:
-    peaks = {name: peak_gflops(dtype) for name, dtype in PRECISIONS.items()}
+    peaks = {name: peak_gflops(dtype_of(name)) for name in PRECISIONS}
     return "bfloat16" if peaks["bfloat16"] > _FASTER * peaks["float32"] else "float32"
 
 

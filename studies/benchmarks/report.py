@@ -69,6 +69,8 @@ def _pruners(found: Found) -> str:
         f"gain with {EARLY:.0%} of them",
         "the same with the other training seed",
         "trainings, of these pruned",
+        "share of the FLOPs after as many trainings",
+        "gain after as many",
     ]
     title = "Pruners, against the same sampler and seeds without:\n\n"
     return title + _markdown(head, lines) if lines else ""
@@ -91,7 +93,26 @@ def _pruner_line(row: "Row", own: Lists, base: Lists) -> list[str]:
         _gain(own, base, EARLY, checked=False),
         _gain(own, base, EARLY, checked=True),
         f"{n_trainings:.0f}, {n_pruned:.0f}",
+        *_as_many(own, base),
     ]
+
+
+def _as_many(own: Lists, base: Lists) -> tuple[str, str]:
+    """What was spent, and gained, when as many trainings had begun as the unpruned study had."""
+
+    def share(data: int, seed: int) -> float:
+        ours, theirs = own[data][seed], base[data][seed]
+        return ours.gflops[_last(ours, theirs)] / theirs.gflops[-1]
+
+    def gain(data: int, seed: int) -> float:
+        ours, theirs = own[data][seed], base[data][seed]
+        return ours.searched[_last(ours, theirs)] - theirs.end()
+
+    return _shown(by_seed(own, share)), _shown(by_seed(own, gain))
+
+
+def _last(ours: Outcome, theirs: Outcome) -> int:
+    return min(len(ours.gflops), len(theirs.gflops)) - 1
 
 
 def _halvings(found: Found) -> str:

@@ -34,7 +34,8 @@ from tests.benchmarks.rows import Found, Row, say, table
 from tests.benchmarks.sizes import Sizes
 from tests.benchmarks.work import work_of
 from trainers.data import token_stats
-from trainers.engine import PRECISIONS, peak_gflops
+from trainers.engine import dtype_of, peak_gflops
+from trainers.precision import PRECISIONS
 
 ALL_BLOCKS, TOP_THIRD = "all blocks", "top third"
 LEAST = (5.0, 10.0)
@@ -127,7 +128,7 @@ def measure(sizes: Sizes) -> Found:
 
 def matrix_peaks() -> dict[str, float]:
     """Return the GFLOP/s of a large matrix product in each precision."""
-    return {name: peak_gflops(dtype) for name, dtype in PRECISIONS.items()}
+    return {name: peak_gflops(dtype_of(name)) for name in PRECISIONS}
 
 
 def pair_of(context: StudyContext, data: PlainData, structure: Structure) -> Pair:
