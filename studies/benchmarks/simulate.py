@@ -14,8 +14,14 @@ from optuna.trial import TrialState
 
 from search.driver import MAX_UNTRAINED
 from search.pruners import Pruner, stopped_at
+from search.samplers import make_sampler
 from studies.benchmarks.curves import DIRECTIONS, Curve, Curves, Values
 from studies.benchmarks.grid import sample
+
+MAX_KNOWN = 5
+"""Known proposals in a row, after which structures are drawn at random until one is new. A sampler
+can stay for ever at what it found best in a space as small and discrete as the grid; where learning
+rates are searched as well, hardly two proposals are equal."""
 
 MakeSampler = Callable[[int, int], optuna.samplers.BaseSampler]
 """(seed of the study, number of the trial) -> sampler."""
@@ -82,7 +88,7 @@ def simulate(
     front: list[str] = []
     n_untrained = 0
     while n_untrained < MAX_UNTRAINED and not budget.is_spent(steps):
-        trial, structure = _ask(study, make, seed)
+        trial, structure = _ask(study, make if n_untrained < MAX_KNOWN else _at_random, seed)
         known = structure in ends or structure not in curves.searched
         n_untrained = n_untrained + 1 if known else 0
         if not known:
@@ -114,6 +120,10 @@ def _ask(study: optuna.Study, make: MakeSampler, seed: int) -> tuple[optuna.Tria
         trial = study.ask()
         spec, _ = sample(trial)
     return trial, spec.to_json()
+
+
+def _at_random(seed: int, number: int) -> optuna.samplers.BaseSampler:
+    return make_sampler("random", seed, number)
 
 
 def _tell(
