@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainers.wrappers import Around
+
 Arguments = dict[str, Any]
 
 # For each argument of a block: the dimensions that are counted over tokens; dimension 0 is rows.
@@ -32,7 +34,10 @@ class Call:
 
     def __init__(self, block: nn.Module, args: tuple[Any, ...], kwargs: Arguments) -> None:
         self.block = block
-        names = list(inspect.signature(block.forward).parameters)[1:]
+        frozen = block
+        while isinstance(frozen, Around):  # a wrapper takes any arguments
+            frozen = frozen.base
+        names = list(inspect.signature(frozen.forward).parameters)[1:]
         self.arguments = dict(zip(names, args, strict=False)) | kwargs
 
     def run(self, hidden: Tensor, change: Callable[[str, Tensor], Tensor]) -> Any:

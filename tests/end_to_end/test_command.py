@@ -63,10 +63,12 @@ class Place:
     def outside(self):
         """What the command left in the home folder and the one for temporary files.
 
-        Lightning imports matplotlib, which keeps its list of the machine's fonts: not ours.
+        But for our own cache, which studies share. Lightning imports matplotlib, which keeps its
+        list of the machine's fonts: not ours.
         """
         paths = {*listing(self.home), *listing(self.temporary)} - {".cache", ".config"}
-        return {path for path in paths if "matplotlib" not in path}
+        own = re.compile(r"\.cache/paradapt(/|$)")
+        return {path for path in paths if "matplotlib" not in path and not own.match(path)}
 
     def study(self):
         storage = f"sqlite:///{self.folder / 'paradapt.db'}"

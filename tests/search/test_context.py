@@ -24,7 +24,12 @@ def test_tokens_are_made_once_and_shared(tmp_path, backbone):
     study = load_study_file(write_study(tmp_path, backbone=str(backbone)))
     stages = []
     context = prepare(study, tmp_path, stage=stages.append)
-    assert stages == ["loading the backbone", "reading the data", "tokenising"]
+    assert stages == [
+        "loading the backbone",
+        "reading the data",
+        "tokenising",
+        "measuring what is fast on this machine",
+    ]
     assert (len(context.train), len(context.validation), context.n_outputs) == (48, 12, 3)
     assert context.tokens.mean == pytest.approx(context.train.lengths.mean())
     assert not (tmp_path / "paradapt.db").exists()
