@@ -99,12 +99,7 @@ class StudyContext:
         train, validation = self.train, self.validation
         if self.store is not None:
             engine = self.engine_of(spec)
-            recaller = Recaller(
-                backbone=self.prepared[engine],
-                precision=engine.precision,
-                attention=engine.attention,
-                store=self.store,
-            )
+            recaller = Recaller(backbone=self.prepared[engine], engine=engine, store=self.store)
             train = recaller.recall(train, spec.boundaries, default_device())
             validation = recaller.recall(validation, spec.boundaries, default_device())
         return StudyDataModule(

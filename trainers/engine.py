@@ -118,15 +118,13 @@ def prepared(backbone: Backbone, engine: Engine) -> Backbone:
 
     Frozen weights are cast once: autocast alone would cast them in every step.
     """
-    if engine.precision == "float32" and engine.attention == "eager":
+    if engine == FLOAT32:
         return backbone
     whole = nn.ModuleDict({"model": backbone.model})
     if backbone.lm_head is not None:
         whole["lm_head"] = backbone.lm_head
-    shared = {} if engine.precision != "float32" else _shared(whole)
-    own = copy.deepcopy(whole, shared)
-    if engine.precision != "float32":
-        own.to(engine.dtype)
+    cast = engine.dtype != FLOAT32.dtype
+    own = copy.deepcopy(whole, {} if cast else _shared(whole)).to(engine.dtype)
     own["model"].set_attn_implementation(engine.attention)  # type: ignore[operator]
     return replace(
         backbone,
@@ -188,7 +186,7 @@ def _block_step(
 
 def autocast(engine: Engine, device: torch.device) -> torch.autocast:
     """Return the context in which a model runs, so that adapters meet what the blocks give."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=engine.precision != "float32")
+    return torch.autocast(device.type, torch.bfloat16, enabled=engine.dtype != FLOAT32.dtype)
 
 
 def _time_s(step: Callable[[], object]) -> float:

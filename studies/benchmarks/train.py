@@ -36,7 +36,7 @@ from studies.benchmarks.trainings import (
 from trainers.fit import EpochReport
 
 RUNS = FOLDER / "training-artifacts"
-"""Of one machine, and not kept by git."""
+"""Of one machine. Its lines are kept by git only until the table is whole."""
 FRACTIONS = tuple(point for point in POINTS if point != int(point))
 
 

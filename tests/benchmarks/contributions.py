@@ -23,7 +23,7 @@ from tests.benchmarks.rows import Found, Row, say, table
 from tests.benchmarks.sizes import Sizes
 from trainers.cache import PrefixStore, RecalledTable, Recaller
 from trainers.data import Batch, LikeLengthBatches
-from trainers.engine import Engine, default_device, prepared
+from trainers.engine import Engine, autocast, default_device, prepared
 from trainers.losses import loss_of
 from trainers.model import build
 from trainers.steps import make_optimizer
@@ -133,9 +133,9 @@ def our_steps(
     loss_fn = loss_of(context.task)
     for batch in made:
         batch = batch.to(device)
-        with torch.autocast(device.type, engine.dtype, enabled=engine.precision != "float32"):
+        with autocast(engine, device):
             logits = model(boundaries=batch.boundaries, **batch.inputs)
-        loss = loss_fn(logits.float(), batch.labels)
+        loss = loss_fn(logits, batch.labels)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.trained_parameters(), MAX_NORM)
@@ -157,12 +157,7 @@ def recalled(
 ) -> RecalledTable:
     """Return the training rows with what is below the cut from a cache."""
     store = PrefixStore(folder, max_bytes=2**32, tell=say)
-    recaller = Recaller(
-        backbone=prepared(context.backbone, engine),
-        precision=engine.precision,
-        attention=engine.attention,
-        store=store,
-    )
+    recaller = Recaller(backbone=prepared(context.backbone, engine), engine=engine, store=store)
     found = recaller.recall(context.train, structure.spec.boundaries, default_device())
     assert isinstance(found, RecalledTable)
     return found

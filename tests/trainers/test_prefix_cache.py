@@ -50,9 +50,7 @@ def tables(backbone):
 
 
 def recaller(backbone, store, engine=FLOAT32):
-    return Recaller(
-        backbone=backbone, precision=engine.precision, attention=engine.attention, store=store
-    )
+    return Recaller(backbone=backbone, engine=engine, store=store)
 
 
 def trained(backbone, spec, store=None, engine=FLOAT32):

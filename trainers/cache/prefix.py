@@ -18,6 +18,7 @@ from trainers.cache.recalled import RecalledTable, token_places
 from trainers.cache.store import Entry, PrefixStore
 from trainers.data.batches import sorted_batches
 from trainers.data.encode import Table
+from trainers.engine import Engine
 from trainers.model import build
 
 FORMAT = 1
@@ -27,12 +28,11 @@ FILL_ROWS = 128
 
 @dataclass(frozen=True, kw_only=True)
 class Recaller:
-    """Knows the frozen prefix of one backbone in one precision."""
+    """Knows the frozen prefix of one backbone as one engine runs it."""
 
     backbone: Backbone
-    """In the precision in which it runs."""
-    precision: str
-    attention: str
+    """As the engine runs it."""
+    engine: Engine
     store: PrefixStore
 
     def recall(self, table: Table, boundaries: tuple[int, ...], device: torch.device) -> Table:
@@ -73,13 +73,13 @@ class _Prefix:
         self._store = recaller.store
         self._table = table
         self._shape = (int(table.lengths.sum()), recaller.backbone.shape.width)
-        self._dtype = next(recaller.backbone.model.parameters()).dtype
+        self._dtype = recaller.engine.dtype
         self._key = {
             "format": FORMAT,
             "backbone": recaller.backbone.fingerprint,
             "table": table_fingerprint(table),
-            "precision": recaller.precision,
-            "attention": recaller.attention,
+            "precision": recaller.engine.precision,
+            "attention": recaller.engine.attention,
             **{name: version(name) for name in ("torch", "transformers")},
         }
 
