@@ -195,14 +195,6 @@ class CostModel:
         matrix (no weight gradients), twice through attention products, adapters and heads. The
         lowest of these blocks is counted whole, which is at most one block too much.
         """
-        frozen = sum(self._layer_macs(spec, layer) for layer in range(spec.depth))
-        frozen += self.shape.embedding_macs * self.tokens.mean
-        trained = (1 + len(spec.exits)) * self._head_macs(spec)
-        trained += sum(
-            self._adapter_macs(adapter, self._tokens_in(spec, adapter.layer))
-            for adapter in spec.adapters
-        )
-        trained += sum(self._beside_macs(spec, skip.layer) for skip in spec.skips)
         backward = sum(
             self._layer_macs(spec, layer) + self._attention_macs(self._tokens_in(spec, layer))
             for layer in range(spec.first_insertion_layer, spec.depth)
@@ -212,7 +204,36 @@ class CostModel:
         side = 0.0
         if spec.side is not None:
             side = spec.side.training_macs(self.shape.width) * self.tokens.mean
-        return 2 * (frozen + backward + 3 * trained + side) / GIGA
+        return 2 * (self._frozen_macs(spec) + backward + 3 * self._trained_macs(spec) + side) / GIGA
+
+    def forward_gflops(self, spec: AdapterSpec) -> float:
+        """Return the GFLOPs of one sample forward as it is trained: unmerged, through all heads."""
+        side = 0.0
+        if spec.side is not None:
+            side = spec.side.macs(self.shape.width) * self.tokens.mean
+        return 2 * (self._frozen_macs(spec) + self._trained_macs(spec) + side) / GIGA
+
+    def prefix_gflops(self, spec: AdapterSpec) -> float:
+        """Return the GFLOPs of one sample through the frozen prefix: what its cache saves a pass.
+
+        0.0 where the lowest block is trained: then nothing is cached.
+        """
+        cut = spec.first_insertion_layer
+        return 2 * self._frozen_macs(AdapterSpec(depth=cut)) / GIGA if cut else 0.0
+
+    def _frozen_macs(self, spec: AdapterSpec) -> float:
+        """Return the MACs of all that is frozen: embeddings and blocks."""
+        blocks = sum(self._layer_macs(spec, layer) for layer in range(spec.depth))
+        return self.shape.embedding_macs * self.tokens.mean + blocks
+
+    def _trained_macs(self, spec: AdapterSpec) -> float:
+        """Return the MACs of all adapters, unmerged, and of all heads; without a side network."""
+        heads = (1 + len(spec.exits)) * self._head_macs(spec)
+        adapters = sum(
+            self._adapter_macs(adapter, self._tokens_in(spec, adapter.layer))
+            for adapter in spec.adapters
+        )
+        return heads + adapters + sum(self._beside_macs(spec, skip.layer) for skip in spec.skips)
 
     def _head_params(self, spec: AdapterSpec) -> int:
         if not self.head.trained:

@@ -135,23 +135,6 @@ class _Given:
         return self._answer(name)
 
 
-def trained_gflops(cost: CostModel, spec: AdapterSpec) -> float:
-    """Return the GFLOPs of a training step per row where the frozen prefix is read from the cache.
-
-    The head is counted once less, which is less than a thousandth.
-    """
-    first = spec.first_insertion_layer
-    below = cost.inference_gflops(AdapterSpec(depth=first)) if first else 0.0
-    return cost.training_gflops(spec) - below
-
-
-def validated_gflops(cost: CostModel, spec: AdapterSpec) -> float:
-    """Return the same of one row that is validated."""
-    first = spec.first_insertion_layer
-    below = cost.inference_gflops(AdapterSpec(depth=first)) if first else 0.0
-    return cost.inference_gflops(spec) - below
-
-
 def main() -> None:
     """Print what is in the grid, and the predicted cost of its training."""
     from studies.benchmarks.trainings import DATA_SETS, EPOCHS, POINTS, SEEDS, context_of
@@ -163,9 +146,15 @@ def main() -> None:
     tflops = 0.0
     for name in DATA_SETS:
         context = context_of(name)
+
+        def prefix(point: GridPoint, cost: CostModel = context.cost) -> float:
+            return cost.prefix_gflops(point.spec)
+
         own = sum(
-            EPOCHS * len(context.train) * trained_gflops(context.cost, p.spec)
-            + len(POINTS) * len(context.validation) * validated_gflops(context.cost, p.spec)
+            EPOCHS * len(context.train) * (context.cost.training_gflops(p.spec) - prefix(p))
+            + len(POINTS)
+            * len(context.validation)
+            * (context.cost.forward_gflops(p.spec) - prefix(p))
             for p in points
         )
         tflops += own * len(SEEDS) / 1e3

@@ -30,19 +30,10 @@ class Work:
 
 
 def work_of(cost: CostModel, spec: AdapterSpec) -> Work:
-    """Return the work of a structure of adapters alone (no skips, exits or side network)."""
-    bare = AdapterSpec(depth=spec.depth, pooling=spec.pooling)
-    # Without adapters a step is one pass forward, and the head's products twice again.
-    head = (cost.training_gflops(bare) - cost.inference_gflops(bare)) / 2
-    frozen = cost.inference_gflops(bare) - head
-    block = frozen / spec.depth  # all are alike
-    attention = 4 * cost.shape.attention_width * cost.tokens.mean_square / 1e9
-    cut = spec.first_insertion_layer
-    backward = (spec.depth - cut) * (block + attention)
-    trained = (cost.training_gflops(spec) - frozen - backward) / 3
-    below = cut * block
+    """Return the work of a structure; without a cached prefix nothing lies below."""
+    below = cost.prefix_gflops(spec)
     return Work(
         below=below,
         training=cost.training_gflops(spec) - below,
-        validation=frozen - below + trained,
+        validation=cost.forward_gflops(spec) - below,
     )
