@@ -85,16 +85,18 @@ def _one_trial(
     observer: Observer,
     stopping: Callable[[], bool],
 ) -> End:
-    trial, planned = next_trial(context, stored)
+    def go_on(*_: int) -> None:
+        if stopping():
+            raise Interrupted
+
+    trial, planned = next_trial(context, stored, go_on)
 
     def tick(n_done: int, n_steps: int) -> None:
         observer.tick(trial.number, n_done, n_steps)
-        if stopping():
-            raise Interrupted
+        go_on()
 
     try:
-        if stopping():
-            raise Interrupted
+        go_on()
         end = run_trial(context, trial, planned, tick)
     except (Interrupted, KeyboardInterrupt, OSError):
         # No fault of the structure: the trial is put in line again.

@@ -19,11 +19,17 @@ from search.trial import Planned
 from space.replay import params_for
 from space.search_space import SearchSpace
 from space.side import SIDE
+from trainers.fit import Tick
 
 
-def next_trial(context: StudyContext, stored: optuna.Study) -> tuple[optuna.Trial, Planned | None]:
+def next_trial(
+    context: StudyContext, stored: optuna.Study, tick: Tick
+) -> tuple[optuna.Trial, Planned | None]:
     """Ask for the next trial: one in line, else a missing baseline or starting point, else a
-    stopped one that has come back, else what is sampled."""
+    stopped one that has come back, else what is sampled.
+
+    Some of it may have to be trained for (`sampler_prior`): `tick` is told each step of that.
+    """
     trials = stored.get_trials(deepcopy=False)
     stage = stage_of(context.space, n_trained(trials), context.study.budget.trials)
     space = context.space if stage is None else context.space.at(stage)
@@ -39,8 +45,8 @@ def next_trial(context: StudyContext, stored: optuna.Study) -> tuple[optuna.Tria
         if not _begun("baseline", SIDE_PROBE, trials):
             return _ask_for_baseline(stored, SIDE_PROBE, side_probe(context), space, stage)
         if LAYER_SIGNAL not in stored.user_attrs:
-            begin_at_signal(context, stored, space)
-            return next_trial(context, stored)
+            begin_at_signal(context, stored, space, tick)
+            return next_trial(context, stored, tick)
     for name in context.study.starting_points:
         start = starting_params(name, space)
         if start is not None and not _begun(STARTING_POINT, name, trials):

@@ -26,6 +26,7 @@ from space.replay import params_for
 from space.search_space import Learning, SearchSpace
 from space.side import SIDE, Side
 from space.spec import AdapterSpec
+from trainers.fit import Tick
 from trainers.weights import FILE_NAME, read_tensors, trial_folder
 
 SIDE_PROBE = "side_probe"
@@ -89,7 +90,9 @@ def side_probe(context: StudyContext) -> Planned:
     return Planned(spec=spec, learning=baseline_learning(spec, context.space))
 
 
-def begin_at_signal(context: StudyContext, stored: optuna.Study, space: SearchSpace) -> None:
+def begin_at_signal(
+    context: StudyContext, stored: optuna.Study, space: SearchSpace, tick: Tick
+) -> None:
     """Learn where the signal is, keep it with the study, and put structures there in line.
 
     Nothing is put in line where the side network or a head alone could not be trained.
@@ -98,15 +101,16 @@ def begin_at_signal(context: StudyContext, stored: optuna.Study, space: SearchSp
         context: the study.
         stored: holds the ended trial of the side network.
         space: what the sampler chooses from by now.
+        tick: is told each step of what is trained meanwhile; what it raises ends the learning.
     """
-    signal = _signal(context, stored)
+    signal = _signal(context, stored, tick)
     for params in [] if signal is None else prior_params(space, signal):
         stored.enqueue_trial(params, user_attrs={STARTING_POINT: LAYER_SIGNAL})
     # Last: after a kill it is learned again, and equal structures are not trained twice.
     stored.set_user_attr(LAYER_SIGNAL, None if signal is None else signal.to_dict())
 
 
-def _signal(context: StudyContext, stored: optuna.Study) -> LayerSignal | None:
+def _signal(context: StudyContext, stored: optuna.Study, tick: Tick) -> LayerSignal | None:
     probe = next(
         trial
         for trial in stored.get_trials(deepcopy=False)
@@ -118,7 +122,9 @@ def _signal(context: StudyContext, stored: optuna.Study) -> LayerSignal | None:
     weights = read_tensors(trial_folder(context.weights_folder, probe.number) / FILE_NAME)
     metric, direction = _metric(context)
     try:
-        by_depth = {depth: _head_alone(context, depth, metric) for depth in context.space.depth}
+        by_depth = {
+            depth: _head_alone(context, depth, metric, tick) for depth in context.space.depth
+        }
     except TrialError:
         return None
     return LayerSignal(
@@ -170,12 +176,10 @@ def _metric(context: StudyContext) -> tuple[str, str]:
     return (known[0], given[known[0]]) if known else ("validation_loss", "minimize")
 
 
-def _head_alone(context: StudyContext, depth: int, metric: str) -> float:
+def _head_alone(context: StudyContext, depth: int, metric: str, tick: Tick) -> float:
     spec = AdapterSpec(depth=depth, pooling=context.space.pooling[0])
     learning = Learning(learning_rate=None, head_learning_rate=context.space.head_learning_rate)
-    _, result = train_structure(
-        context, spec, learning, report=lambda _: True, tick=lambda *_: None
-    )
+    _, result = train_structure(context, spec, learning, report=lambda _: True, tick=tick)
     return float(result.metrics[metric])
 
 

@@ -279,7 +279,7 @@ class TestInterruption:
         run(budget={"trials": 3, "epochs": 1})
         context = context_of()
         stored = open_study(context)
-        trial, _ = next_trial(context, stored)
+        trial, _ = next_trial(context, stored, lambda *_: None)
         context.space.sample(trial)
         recover(stored, context.study.objective_names)
         trials, _ = run()
@@ -336,7 +336,7 @@ class TestInterruption:
 def test_one_trial_by_hand_is_what_the_loop_does(context_of):
     context = context_of()
     stored = open_study(context)
-    trial, planned = next_trial(context, stored)
+    trial, planned = next_trial(context, stored, lambda *_: None)
     end = run_trial(context, trial, planned, tick=lambda *_: None)
     assert end.kind == "complete" and n_trained(stored.get_trials()) == 1
     assert stored.get_trials()[0].user_attrs["baseline"] == "head_only"

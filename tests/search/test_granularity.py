@@ -92,7 +92,7 @@ def test_a_trial_that_is_run_again_stays_in_its_stage(context):
     first.set_user_attr(GRANULARITY, "group")
     space_of(context.space, first).sample(first)
     recover(stored, context.study.objective_names)
-    again, _ = next_trial(context, stored)
+    again, _ = next_trial(context, stored, lambda *_: None)
     assert again.user_attrs == {"retry_of": 0, GRANULARITY: "group"}
     assert space_of(context.space, again) == context.space.at("group")
 

@@ -1,5 +1,7 @@
 """The first rung: what a side network and heads alone tell of the layers, and what comes of it."""
 
+import os
+import signal
 from dataclasses import replace
 
 import pytest
@@ -7,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.driver import Observer, run_study
+from search.driver import Interrupted, Observer, run_study
 from search.side_prior import (
     LAYER_SIGNAL,
     SIDE_PROBE,
@@ -122,13 +124,13 @@ class TestStudy:
         probe = AdapterSpec.from_json(trials[1].user_attrs["spec"])
         depth = max(context.space.depth)
         assert probe.side == Side(width=48, boundaries=tuple(range(1, depth + 1)))
-        signal = stored.user_attrs[LAYER_SIGNAL]
-        assert signal["metric"] == "accuracy"
-        assert signal["by_depth"].keys() == {str(depth) for depth in context.space.depth}
-        assert sum(signal["weights"]) == pytest.approx(1)
+        learned = stored.user_attrs[LAYER_SIGNAL]
+        assert learned["metric"] == "accuracy"
+        assert learned["by_depth"].keys() == {str(depth) for depth in context.space.depth}
+        assert sum(learned["weights"]) == pytest.approx(1)
         begun = [t for t in trials if t.user_attrs.get(STARTING_POINT) == LAYER_SIGNAL]
         assert [t.number for t in begun] == [2, 3][: len(begun)]
-        assert AdapterSpec.from_json(begun[0].user_attrs["spec"]).depth == signal["depth"]
+        assert AdapterSpec.from_json(begun[0].user_attrs["spec"]).depth == learned["depth"]
 
     def test_resumed_it_is_not_learned_again(self, context_of, monkeypatch):
         context, stored = trained(context_of)
@@ -144,6 +146,16 @@ class TestStudy:
             ),
         )
         run_study(more, stored, QUIET)
+
+    def test_interrupted_while_it_is_learned_it_ends_soon(self, context_of, monkeypatch):
+        def stop_at_first_step(context, spec, learning, *, report, tick):
+            os.kill(os.getpid(), signal.SIGINT)
+            tick(1, 100)
+            raise AssertionError("went on")
+
+        monkeypatch.setattr("search.side_prior.train_structure", stop_at_first_step)
+        with pytest.raises(Interrupted):
+            trained(context_of)
 
     def test_where_the_side_network_fails_the_search_goes_on(self, context_of):
         _, stored = trained(context_of, constraints=[{"trainable_params": {"max": 2000}}])
