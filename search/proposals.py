@@ -21,6 +21,10 @@ from space.search_space import SearchSpace
 from space.side import SIDE
 from trainers.fit import Tick
 
+MAX_KNOWN = 5
+"""Known proposals in a row, after which structures are drawn at random until one is new. A sampler
+can stay for ever at what it found best in a space that is small and holds no learning rates."""
+
 
 def next_trial(
     context: StudyContext, stored: optuna.Study, tick: Tick
@@ -33,7 +37,7 @@ def next_trial(
     trials = stored.get_trials(deepcopy=False)
     stage = stage_of(context.space, n_trained(trials), context.study.budget.trials)
     space = context.space if stage is None else context.space.at(stage)
-    stored.sampler = make_sampler(context.study.sampler, context.study.seed, len(trials))
+    stored.sampler = make_sampler(_sampler(context, trials), context.study.seed, len(trials))
     if any(trial.state == TrialState.WAITING for trial in trials):
         return _ask(stored, stage), None
     for name in context.study.baselines:
@@ -60,6 +64,16 @@ def next_trial(
         for params in first_of_stage(context.space, stage, trials, stored.directions):
             stored.enqueue_trial(params, user_attrs={GRANULARITY: stage})
     return _ask(stored, stage), None
+
+
+def _sampler(context: StudyContext, trials: Sequence[FrozenTrial]) -> str:
+    """Return who proposes: the study's sampler, or chance where that has nothing new any more."""
+    ended = [
+        t for t in trials if t.state.is_finished() and t.user_attrs.get("end") != "interrupted"
+    ]
+    latest = ended[-MAX_KNOWN:]
+    stays = len(latest) == MAX_KNOWN and all("same_as" in trial.user_attrs for trial in latest)
+    return "random" if stays else context.study.sampler
 
 
 def _ask(stored: optuna.Study, stage: str | None) -> optuna.Trial:

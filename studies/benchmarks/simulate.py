@@ -13,15 +13,11 @@ import optuna
 from optuna.trial import TrialState
 
 from search.driver import MAX_UNTRAINED
+from search.proposals import MAX_KNOWN
 from search.pruners import Pruner, stopped_at
 from search.samplers import make_sampler
 from studies.benchmarks.curves import DIRECTIONS, Curve, Curves, Values
 from studies.benchmarks.grid import sample
-
-MAX_KNOWN = 5
-"""Known proposals in a row, after which structures are drawn at random until one is new. A sampler
-can stay for ever at what it found best in a space as small and discrete as the grid; where learning
-rates are searched as well, hardly two proposals are equal."""
 
 MakeSampler = Callable[[int, int], optuna.samplers.BaseSampler]
 """(seed of the study, number of the trial) -> sampler."""

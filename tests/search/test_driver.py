@@ -15,6 +15,7 @@ from search.ending import n_trained
 from search.front import pareto_front
 from search.proposals import next_trial
 from search.pruners import PRUNERS
+from search.samplers import make_sampler
 from search.store import open_study, recover
 from search.trial import run_trial
 from space.errors import TrialError
@@ -129,6 +130,23 @@ class TestEqualSpecs:
             assert twin.number < trial.number
             assert trial.user_attrs["spec"] == twin.user_attrs["spec"]
             assert trial.values == twin.values and trial.state == TrialState.COMPLETE
+
+    def test_after_five_in_a_row_chance_proposes_until_one_is_new(self, run, monkeypatch):
+        monkeypatch.setattr("search.driver.MAX_UNTRAINED", 12)
+        asked = []
+
+        def made(name, seed, number):
+            asked.append((number, name))
+            return make_sampler(name, seed, number)
+
+        monkeypatch.setattr("search.proposals.make_sampler", made)
+        trials, _ = run(space=FOUR_STRUCTURES, budget={"trials": 50, "epochs": 1})
+        known = ["same_as" in trial.user_attrs for trial in trials]
+        assert asked[: len(trials)] == [
+            (number, "random" if number >= 5 and all(known[number - 5 : number]) else "tpe")
+            for number in range(len(trials))
+        ]
+        assert {name for _, name in asked} == {"random", "tpe"}
 
     def test_do_not_count_and_are_not_on_the_front(self, run, monkeypatch):
         monkeypatch.setattr("search.driver.MAX_UNTRAINED", 3)
