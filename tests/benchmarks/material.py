@@ -20,6 +20,8 @@ from trainers.data import TokenTable
 
 ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "studies" / "quickstart.yaml"
+REAL_LENGTHS = {"data.max_length": 64}
+"""The default of a study file; the quickstart cuts its texts to be done sooner."""
 SPECS = Path(__file__).with_name("specs.json")
 FOUR_ROLES = ("query", "key", "value", "attention_output")
 
@@ -36,10 +38,14 @@ class Structure:
 def context_of(
     folder: Path, *, study: Path = STUDY, changes: Mapping[str, Any] | None = None
 ) -> StudyContext:
-    """Return the context of a study whose files (storage, cache, weights) are in `folder`."""
+    """Return the context of a study whose files (storage, cache, weights) are in `folder`.
+
+    The quickstart's texts have their real lengths, whatever they are cut to in its file.
+    """
     moved = folder / study.name
     moved.write_text(study.read_text(encoding="utf-8"), encoding="utf-8")
-    overrides = [f"{key}={json.dumps(value)}" for key, value in (changes or {}).items()]
+    all_changes = (REAL_LENGTHS if study == STUDY else {}) | dict(changes or {})
+    overrides = [f"{key}={json.dumps(value)}" for key, value in all_changes.items()]
     context = prepare(load_study_file(moved, overrides), folder, lambda _stage: None)
     quietly()  # loading a backbone turns the bars on again
     return context

@@ -29,11 +29,12 @@ from search.context import StudyContext
 from search.front import hypervolume, trained
 from search.yaml_text import parse_yaml
 from space.spec import AdapterSpec
-from tests.benchmarks.material import ROOT, STUDY, context_of, plain_data
+from tests.benchmarks.material import REAL_LENGTHS, ROOT, STUDY, context_of, plain_data
 from tests.benchmarks.plain import run_plain
 from tests.benchmarks.rows import HEADINGS, Row, say, table
 
 SETTINGS = {
+    **REAL_LENGTHS,
     "data.rows": 600,
     "budget.trials": 40,
     "budget.epochs": 3,

@@ -126,3 +126,56 @@ def test_a_study_that_ctrl_c_interrupts_keeps_all_and_goes_on(place):
     after = check_whole(place, before)
     check_rerun(after, 3)
     check_mlflow(place, after)
+
+
+@pytest.fixture
+def returning(tmp_path):
+    """A study in which a stopped trial comes back, and that trial's number.
+
+    The rung's first front is one trial, so that a stopped one goes on once others are behind it.
+    """
+    tiny_backbone(tmp_path / "tiny")
+    write_rows(tmp_path / "rows.csv", 400)
+    usual = {
+        "backbone": str(tmp_path / "tiny"),
+        "data": {"train": str(tmp_path / "rows.csv"), "max_length": 32},
+        "space": {"depth": [1, 2], "rank": [2, 4, 8]},
+        "budget": {"trials": 10, "epochs": 4},
+        "training": {"batch_size": 8},
+        "baselines": [],
+        "sampler": "random",
+        "pruner": "accuracy-halving",
+        "pruning": {"min_peers": 1, "resume": True},
+    }
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+        tracking_store(tmp_path / name)
+        write_study(tmp_path / name, **usual)
+    result = paradapt("search", "study.yaml", cwd=tmp_path / "whole")
+    assert result.returncode == 0, result.stderr
+    numbers = [t.number for t in trials(tmp_path / "whole") if "resumes" in t.user_attrs]
+    assert numbers, "no stopped trial came back"
+    return tmp_path / "whole", tmp_path / "killed", numbers[0]
+
+
+def test_a_trial_that_came_back_and_is_killed_comes_back_again(returning):
+    whole, killed, number = returning
+    process = start("search", "study.yaml", cwd=killed)
+    wait_until_running(killed, number, process)
+    process.kill()
+    process.communicate(timeout=30)
+
+    result = paradapt("search", "study.yaml", cwd=killed)
+    assert result.returncode == 0, result.stderr
+    after = trials(killed)
+    cut = after[number]
+    assert cut.user_attrs["end"] == "interrupted"
+    (again,) = [trial for trial in after if trial.user_attrs.get("retry_of") == number]
+    assert again.user_attrs["resumes"] == cut.user_attrs["resumes"]
+    # It went on from its checkpoint, and gave what it would have given.
+    unhurt = trials(whole)[number]
+    assert again.values == unhurt.values
+    epochs = [report["epoch"] for report in again.user_attrs["history"]]
+    assert epochs == [report["epoch"] for report in unhurt.user_attrs["history"]]
+    assert len(set(epochs)) == len(epochs)
+    check_mlflow(killed, after)
