@@ -56,7 +56,7 @@ def _samplers(found: Found) -> str:
 def _pruners(found: Found) -> str:
     """Every pruner against the same sampler without one."""
     lines = [
-        _pruner_line(row, _lists(found, row), _lists(found, row.unpruned))
+        _pruner_line(row, _lists(found, row), _lists(found, row.unpruned, row.n_seeds))
         for row in found
         if row.pruner != "none" and row.unpruned in found
     ]
@@ -122,7 +122,8 @@ def _halvings(found: Found) -> str:
         other = next((r for r in found if _is_counterpart(r, row)), None)
         if row.pruner != "pareto-halving" or other is None or row.unpruned not in found:
             continue
-        parts = (_lists(found, row), _lists(found, other), _lists(found, row.unpruned))
+        n = min(row.n_seeds, other.n_seeds)
+        parts = [_lists(found, each, n) for each in (row, other, row.unpruned)]
         cells = [
             _difference(*parts, share, checked=checked)
             for checked in (False, True)
@@ -146,8 +147,8 @@ def _is_counterpart(one: "Row", other: "Row") -> bool:
     return one == replace(other, pruner="accuracy-halving")
 
 
-def _lists(found: Found, row: "Row") -> Lists:
-    return list(found[row].values())
+def _lists(found: Found, row: "Row", n_seeds: int | None = None) -> Lists:
+    return [outcomes[:n_seeds] for outcomes in found[row].values()]
 
 
 def _final(found: Found, row: "Row", *, checked: bool = False) -> list[float]:
