@@ -1,6 +1,7 @@
 """The command line. Heavy libraries are imported by the command that needs them, so that help
 and errors come at once."""
 
+import gc
 import json
 import logging
 import os
@@ -9,7 +10,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -101,6 +102,8 @@ def search_command(
 @_command
 def status_command(study_file: Path, overrides: Sequence[str], as_json: bool) -> None:
     """Show what a study has so far, also while it runs."""
+    # A short command that reads thousands of trials: collecting garbage took a quarter of it.
+    gc.disable()
     study = _load(study_file, overrides)
     from search.status import status_as_json, status_in_words
     from search.store import load_study
@@ -145,8 +148,34 @@ def export_command(
     study = _load(study_file, overrides)
     from search.export import export_study
 
-    trial, structure = export_study(study, study_file, choice, output)
+    trial, structure = export_study(
+        study, study_file, choice, output, tell=lambda text: click.echo(f"note: {text}", err=True)
+    )
     click.echo(f"Trial {trial} ({structure}) is in {output}.")
+
+
+@main.command("report")
+@_STUDY
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="File to write.")
+@click.option(
+    "--format", "form", type=click.Choice(["html", "markdown"]), default="html", show_default=True
+)
+@click.option("--language", type=click.Choice(["en", "ja"]), default="en", show_default=True)
+@_SET
+@_command
+def report_command(
+    study_file: Path,
+    output: Path,
+    form: str,
+    language: Literal["en", "ja"],
+    overrides: Sequence[str],
+) -> None:
+    """Write a report to decide on: results, costs, limits."""
+    study = _load(study_file, overrides)
+    from search.report.report import write_report
+
+    write_report(study, study_file, output, form, language)
+    click.echo(f"The report of {study.name!r} is in {output}.")
 
 
 @main.command("predict")
@@ -173,6 +202,102 @@ def predict_command(bundle: Path, source: Path, target: Path, text: str | None) 
             noticed=lambda notice: bar.write(f"note: {notice}", sys.stderr),
         )
     click.echo(f"{n_rows} rows are in {target}.")
+
+
+@main.command("confirm")
+@_STUDY
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option(
+    "--select",
+    "choices",
+    metavar="POINT",
+    multiple=True,
+    help="As in export, also several times; default: knee, the best in the first objective, and"
+    " the cheapest that is nearly as good.",
+)
+@click.option(
+    "--full-fine-tuning/--no-full-fine-tuning",
+    "full",
+    default=True,
+    help="Also train every weight of the backbone, as a reference.",
+)
+@click.option(
+    "--tfidf/--no-tfidf",
+    default=True,
+    help="Also TF-IDF with logistic regression (texts with one label each).",
+)
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@_SET
+@_command
+def confirm_command(
+    study_file: Path,
+    seeds: int,
+    choices: Sequence[str],
+    full: bool,
+    tfidf: bool,
+    as_json: bool,
+    overrides: Sequence[str],
+) -> int:
+    """Train chosen points anew and score them on the sealed test split."""
+    study = _load(study_file, overrides)
+    from search.progress import Progress
+
+    progress = Progress(seeds, noun="trainings")
+    try:
+        progress.stage("loading the libraries")
+        from search.confirm import Request, confirm
+
+        request = Request(n_seeds=seeds, choices=choices, full_fine_tuning=full, tfidf=tfidf)
+        return confirm(study, study_file, request, progress, click.echo, as_json=as_json)
+    finally:
+        progress.close()
+
+
+@main.command("explain")
+@click.argument("bundle", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="Rows with labels.")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="New .html file.")
+@click.option("--rows", type=click.IntRange(min=1), help="At most so many: a seeded sample.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--study",
+    "study_file",
+    metavar="STUDY.yaml",
+    type=click.Path(path_type=Path),
+    help="Also log the page to MLflow, in this study's run.",
+)
+@_SET
+@_command
+def explain_command(
+    bundle: Path,
+    data: Path,
+    output: Path,
+    rows: int | None,
+    seed: int,
+    study_file: Path | None,
+    overrides: Sequence[str],
+) -> None:
+    """Explain an exported structure on rows with labels."""
+    if overrides and study_file is None:
+        raise UserError("--set: overrides keys of a study file; name it with --study.")
+    study = None if study_file is None else _load(study_file, overrides)
+    from search.explain_progress import ExplainProgress
+
+    with ExplainProgress() as progress:
+        progress.told("loading the libraries", 0, 1)
+        from search.explaining import explain_bundle
+
+        found = explain_bundle(
+            bundle,
+            data,
+            output,
+            n_rows=rows,
+            seed=seed,
+            study=study,
+            told=progress.told,
+            say=progress.say,
+        )
+    click.echo(f"{len(found.rows)} rows are explained in {output} ({found.seconds:.0f} s).")
 
 
 def _move(bar: Any, n_done: int) -> None:

@@ -1,21 +1,16 @@
 """Everything that the trials of a study share: made once, read by all, changed by none."""
 
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from search.study_file import StudySpec
-from space.cost import CostModel, HeadShape, TokenStats
+from space.cost import CostModel, TokenStats
 from space.errors import UserError
 from space.search_space import SearchSpace
 from space.spec import AdapterSpec
 from trainers.backbone import Backbone, load_backbone
-from trainers.bundle import n_outputs
+from trainers.bundle import head_shape, n_outputs
 from trainers.cache import PrefixStore, Recaller, default_folder
 from trainers.calibration import ways
 from trainers.data import (
@@ -33,9 +28,6 @@ from trainers.tasks import Task
 VALIDATION_FACTOR = 4
 """Of how many training batches a validation batch is: without a backward pass nothing is kept for
 it. The answers of a language model are wide themselves, so that its batches stay as they are."""
-
-VERSIONED = ("paradapt", "torch", "transformers", "lightning", "optuna", "mlflow", "numpy")
-"""Distributions whose versions are stored with every study and bundle."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,19 +88,26 @@ class StudyContext:
 
     def data_module(self, spec: AdapterSpec) -> StudyDataModule:
         """Return the batches for a structure, with what is known of its frozen prefix."""
-        train, validation = self.train, self.validation
-        if self.store is not None:
-            engine = self.engine_of(spec)
-            recaller = Recaller(backbone=self.prepared[engine], engine=engine, store=self.store)
-            train = recaller.recall(train, spec.boundaries, default_device())
-            validation = recaller.recall(validation, spec.boundaries, default_device())
         return StudyDataModule(
-            train=train,
-            validation=validation,
+            train=self.recalled(self.train, spec),
+            validation=self.recalled(self.validation, spec),
             batch_size=self.study.training.batch_size,
-            validation_factor=1 if self.task.head == "lm" else VALIDATION_FACTOR,
+            validation_factor=self.validation_factor,
             seed=self.study.seed,
         )
+
+    @property
+    def validation_factor(self) -> int:
+        """Of how many training batches a batch is that is scored only."""
+        return 1 if self.task.head == "lm" else VALIDATION_FACTOR
+
+    def recalled(self, table: Table, spec: AdapterSpec) -> Table:
+        """Return rows with what is known of a structure's frozen prefix."""
+        if self.store is None:
+            return table
+        engine = self.engine_of(spec)
+        recaller = Recaller(backbone=self.prepared[engine], engine=engine, store=self.store)
+        return recaller.recall(table, spec.boundaries, default_device())
 
 
 def prepare(
@@ -137,7 +136,7 @@ def prepare(
             f" backbone {study.backbone!r} has positions for, but got {study.data.max_length}."
         )
     # What the space may hold depends on the kind of head alone, so that it is checked at once.
-    study.search_space(backbone.shape, _head(task, n_outputs=1))
+    study.search_space(backbone.shape, head_shape(task, n_outputs=1))
     stage("reading the data")
     data = load_data(
         task,
@@ -147,6 +146,7 @@ def prepare(
         columns=study.columns,
         rows=study.data.rows,
         validation_share=study.data.validation_share,
+        test_share=study.data.test_share,
         seed=study.seed,
         image=backbone.image,
     )
@@ -155,7 +155,7 @@ def prepare(
     validation = encode(data.validation, task, backbone, study.data.max_length)
     told = (("training", train), ("validation", validation))
     notices = [f"{side}: {notice}" for side, table in told for notice in table.notices]
-    head = _head(task, n_outputs(task, data.labels, backbone))
+    head = head_shape(task, n_outputs(task, data.labels, backbone))
     stage("measuring what is fast on this machine")
     tokens = token_stats(train)
     engine = choose_engine(
@@ -186,24 +186,6 @@ def _store(study: StudySpec, tell: Callable[[str], None]) -> PrefixStore | None:
         return None
     folder = Path(study.cache.folder) if study.cache.folder else default_folder()
     return PrefixStore(folder, int(study.cache.gib * 2**30), tell)
-
-
-def _head(task: Task, n_outputs: int) -> HeadShape:
-    return HeadShape(
-        n_outputs=n_outputs, per_token=task.head != "sequence", trained=task.head != "lm"
-    )
-
-
-def environment() -> dict[str, Any]:
-    """Return the versions and the machine that a study or a bundle was made with."""
-    return {
-        "python": platform.python_version(),
-        **{name: version(name) for name in VERSIONED},
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
 
 
 def _path(name: str | None) -> Path | None:

@@ -47,7 +47,7 @@ def run_study(context: StudyContext, stored: optuna.Study, observer: Observer) -
     recover(stored, context.study.objective_names)
     sweep(context, stored.get_trials(deepcopy=False))
     n_untrained = 0
-    with _interruptible() as stopping:
+    with interruptible() as stopping:
         while _more_to_do(context, stored):
             if time.monotonic() > deadline:
                 return f"the {budget.minutes:g} minutes of the budget are spent"
@@ -115,7 +115,7 @@ def _one_trial(
 
 
 @contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
+def interruptible() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C or SIGTERM into a wish that is looked at between two steps.
 
     A write to the storage is thus never cut in two. A second one ends the process at once.

@@ -7,16 +7,18 @@ another.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.context import StudyContext
 from search.lineage import RESUMES, lineage, resumed_as
 from space.search_space import Learning
 from space.spec import AdapterSpec
-from trainers.fit import EpochReport
+
+if TYPE_CHECKING:
+    from search.context import StudyContext
+    from trainers.reports import EpochReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +30,13 @@ class End:
     reason: str = ""
     """In words, for all ends but complete."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    history: Sequence[EpochReport] = ()
+    history: "Sequence[EpochReport]" = ()
     twin: FrozenTrial | None = None
     """The earlier, equal trial whose end this is."""
 
     @classmethod
     def pruned(
-        cls, trial: optuna.Trial, metrics: Mapping[str, float], history: Sequence[EpochReport]
+        cls, trial: optuna.Trial, metrics: Mapping[str, float], history: "Sequence[EpochReport]"
     ) -> "End":
         """Return the end of a trial that the pruner stopped; its reason stands in the trial."""
         reason = str(trial.user_attrs["reason"])
@@ -57,7 +59,7 @@ def note_structure(trial: optuna.Trial, spec: AdapterSpec, learning: Learning) -
     trial.set_user_attr("learning", asdict(learning))
 
 
-def finish(context: StudyContext, trial: optuna.Trial, end: End) -> End:
+def finish(context: "StudyContext", trial: optuna.Trial, end: End) -> End:
     """Write the end to the storage and tell Optuna.
 
     The attributes come first: if the process dies between, the next run tells the rest.

@@ -1,5 +1,6 @@
 """Export a point of the front as a bundle."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,13 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from search.card import model_card
-from search.context import StudyContext, environment, prepare
+from search.context import StudyContext, prepare
+from search.environment import environment
 from search.exits import EXIT_CURVE, EXIT_THRESHOLD, exit_metric
 from search.front import structure
+from search.refresh import refresh_pages
 from search.selection import select
+from search.snapshot import CHOSEN
 from search.store import CONTRACT, check_contract, load_study, redacted
 from search.study_file import StudySpec
 from space.errors import UserError
@@ -21,14 +25,17 @@ from trainers.model import deploy
 from trainers.weights import FILE_NAME, read_tensors, trial_folder
 
 
-def export_study(study: StudySpec, path: Path, choice: str, folder: Path) -> tuple[int, str]:
-    """Write the chosen point's structure and weights to `folder`.
+def export_study(
+    study: StudySpec, path: Path, choice: str, folder: Path, tell: Callable[[str], None]
+) -> tuple[int, str]:
+    """Write the chosen point's structure and weights to `folder`, and mark it as the choice.
 
     Args:
         study: the checked study file.
         path: where the study file is.
         choice: what `--select` names.
         folder: new, or empty.
+        tell: is told where MLflow's pages could not be brought up to date.
 
     Returns:
         The trial's number and its structure in words.
@@ -45,6 +52,8 @@ def export_study(study: StudySpec, path: Path, choice: str, folder: Path) -> tup
     context = prepare(study, path.resolve().parent, stage=lambda _: None)
     check_contract(stored, context)
     export(context, stored, trial, choice, folder)
+    stored.set_user_attr(CHOSEN, trial.number)
+    refresh_pages(stored, study, path, tell)
     return trial.number, structure(trial)
 
 

@@ -6,6 +6,7 @@ search/ranking.py.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -37,7 +38,12 @@ class FrontPoint:
 def structure(trial: FrozenTrial) -> str:
     """Return the structure of a trial in words, "" where none was sampled yet."""
     text = trial.user_attrs.get("spec")
-    return AdapterSpec.from_json(text).describe() if text else ""
+    return _in_words(text) if text else ""
+
+
+@lru_cache(maxsize=10_000)
+def _in_words(spec: str) -> str:
+    return AdapterSpec.from_json(spec).describe()
 
 
 def feasible(trial: FrozenTrial) -> bool:

@@ -118,6 +118,11 @@ def find_trial_runs(client: "MlflowClient", experiment_id: str, parent_id: str) 
     return list(_runs(client, experiment_id, {KIND_TAG: "trial", "mlflow.parentRunId": parent_id}))
 
 
+def find_runs(client: "MlflowClient", experiment_id: str, tags: dict[str, str]) -> "list[Run]":
+    """Return the runs that have all these tags, oldest first."""
+    return list(_runs(client, experiment_id, tags))
+
+
 def _runs(client: "MlflowClient", experiment_id: str, tags: dict[str, str]) -> "Iterator[Run]":
     # A quote in a value cannot be escaped in MLflow's filters: such a value is compared here.
     terms = [f"tags.`{name}` = '{value}'" for name, value in tags.items() if "'" not in value]

@@ -23,11 +23,13 @@ class Progress:
         n_trials: how many trials there will be.
         stream: where to write (None: standard error); a bar if it is a terminal, else plain
             lines.
+        noun: what is counted, where it is not trials.
     """
 
-    def __init__(self, n_trials: int, stream: TextIO | None = None) -> None:
+    def __init__(self, n_trials: int, stream: TextIO | None = None, noun: str = "trials") -> None:
         self._stream = stream = stream or sys.stderr
         self._n_trials = n_trials
+        self._noun = noun
         self._n_before = 0
         self._n_done = 0
         self._share = 0.0
@@ -56,19 +58,23 @@ class Progress:
             self._doing = doing
             self._show()
 
-    def begin_trials(self, n_done: int, state: str) -> None:
-        """Say that trials begin, of which `n_done` were done before."""
+    def begin_trials(self, n_done: int, state: str, n_trials: int | None = None) -> None:
+        """Say that trials begin, of which `n_done` were done before; how many, if not yet told."""
         with self._lock:
+            self._n_trials = n_trials or self._n_trials
+            if self._bar is not None:
+                self._bar.total = self._n_trials
             self._n_before = self._n_done = n_done
             self._trials_began = time.monotonic()
             self._state = state
             self._show()
 
-    def tick(self, trial: int, n_done: int, n_steps: int) -> None:
-        """Note how far the running trial is; called at every step."""
+    def tick(self, trial: int | str, n_done: int, n_steps: int) -> None:
+        """Note how far the running trial is, or what has this name; called at every step."""
         with self._lock:
             self._share = n_done / n_steps if n_steps else 0.0
-            self._doing = f"trial {trial} at {self._share:.0%}"
+            name = f"trial {trial}" if isinstance(trial, int) else trial
+            self._doing = f"{name} at {self._share:.0%}"
 
     def ended(self, line: str, n_done: int, state: str) -> None:
         """Say how a trial ended, with the counts and the front so far."""
@@ -103,7 +109,12 @@ class Progress:
                     self._show()
 
     def _show(self) -> None:
-        parts = [f"{self._n_done}/{self._n_trials} trials", self._state, self._doing, self._left()]
+        parts = [
+            f"{self._n_done}/{self._n_trials} {self._noun}",
+            self._state,
+            self._doing,
+            self._left(),
+        ]
         text = ", ".join(part for part in parts if part)
         if self._bar is None:
             self.write(f"  {text}")

@@ -1,22 +1,23 @@
 """`paradapt search`: from a study file to a finished study, shown and tracked on the way."""
 
-import shlex
-import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import optuna
 
-from search.context import StudyContext, environment, prepare
+from search.context import StudyContext, prepare
 from search.driver import Interrupted, Observer, run_study
 from search.ending import End, n_trained
-from search.front import pareto_front
+from search.facts import facts_of
 from search.progress import Progress
-from search.store import STUDY_FILE, only_driver, open_study, redacted
+from search.report.tracked import log_report
+from search.snapshot import FACTS, STATUS, Status, StudySnapshot, next_commands, take_snapshot
+from search.status import state_in_words
+from search.store import only_driver, open_study, redacted
 from search.study_file import StudySpec
+from search.system_metrics import system_monitor
 from search.tables import counts, counts_in_words, ended_in_words, front_table
-from search.tracking import Projection, Status, StudySnapshot
+from search.tracking import Projection
 from search.tracking_thread import TrackingThread
 
 INTERRUPTED = 130
@@ -62,95 +63,34 @@ def _run(
     projection: Projection,
 ) -> tuple[Status, str, bool]:
     study = context.study
-    tracking = TrackingThread(projection, warn=progress.write)
+    shown = redacted(study)
+    stored.set_user_attr(FACTS, facts_of(context))
+    tracking = TrackingThread(projection, warn=progress.write, measure=system_monitor())
+
+    def take(status: Status) -> Callable[[], StudySnapshot]:
+        return lambda: take_snapshot(stored, shown, path, status)
 
     def ended(stored: optuna.Study, number: int, end: End) -> None:
         trials = stored.get_trials(deepcopy=False)
         line = ended_in_words(number, trials[number], study.objective_names)
-        progress.ended(line, n_trained(trials), _state(stored))
-        tracking.submit(_snapshot(context, stored, path, "running"))
+        progress.ended(line, n_trained(trials), state_in_words(stored))
+        tracking.submit(take("running"))
 
-    progress.begin_trials(n_trained(stored.get_trials(deepcopy=False)), _state(stored))
-    tracking.submit(_snapshot(context, stored, path, "running"))
-    status: Status = "finished"
+    stored.set_user_attr(STATUS, "running")
+    trials = stored.get_trials(deepcopy=False)
+    progress.begin_trials(n_trained(trials), state_in_words(stored))
+    tracking.submit(take("running"))
+    status: Status = "interrupted"
     try:
         why = run_study(context, stored, Observer(tick=progress.tick, ended=ended))
+        status = "finished"
     except Interrupted:
-        status, why = "interrupted", "the same command goes on with it"
+        why = "the same command goes on with it"
     except BaseException:
-        tracking.close(_snapshot(context, stored, path, "interrupted"))
+        stored.set_user_attr(STATUS, status)
+        tracking.close(take(status))
         raise
+    stored.set_user_attr(STATUS, status)
     progress.stage("bringing MLflow up to date")
-    return status, why, tracking.close(_snapshot(context, stored, path, status))
-
-
-def _state(stored: optuna.Study) -> str:
-    numbers = counts(stored)
-    front = pareto_front(stored.get_trials(deepcopy=False), stored.directions)
-    return f"{numbers['pruned']} pruned, {numbers['failed']} failed, front of {len(front)}"
-
-
-def _snapshot(
-    context: StudyContext, stored: optuna.Study, path: Path, status: Status
-) -> StudySnapshot:
-    study = redacted(context.study)
-    params = {
-        "task": study.task,
-        "backbone": study.backbone,
-        "backbone_fingerprint": context.backbone.fingerprint,
-        "data_fingerprint": context.data.fingerprint,
-        "n_train": len(context.train),
-        "n_validation": len(context.validation),
-        "n_outputs": context.n_outputs,
-        "tokens_mean": round(context.tokens.mean, 2),
-        "objectives": ", ".join(
-            f"{way} {name}" for o in study.objectives for way, name in o.items()
-        ),
-        "constraints": ", ".join(bound.describe() for bound in study.bounds) or "none",
-        "sampler": study.sampler,
-        "pruner": study.pruner,
-        "trials": study.budget.trials,
-        "epochs": study.budget.epochs,
-        "seed": study.seed,
-        "precision": context.engine.precision,
-        "attention": context.engine.attention,
-        **{f"version.{name}": value for name, value in environment().items()},
-    }
-    return StudySnapshot(
-        study_name=study.name,
-        names=study.objective_names,
-        directions=tuple(stored.directions),
-        trials=tuple(stored.get_trials()),
-        study_yaml=stored.user_attrs[STUDY_FILE],
-        params=params,
-        status=status,
-        question=(
-            f"Which adapter structures on {study.backbone} give the best trade between"
-            f" {' and '.join(study.objective_names)} for this data?"
-        ),
-        next_commands=next_commands(study, path),
-    )
-
-
-def next_commands(study: StudySpec, path: Path) -> tuple[str, ...]:
-    """Return the commands that a reader would give next, ready to be pasted."""
-    command = this_command()
-    output = f"{study.name.replace(' ', '-')}-knee"
-    sample = path.with_name(f"{study.data.source}-rows.csv")
-    rows = study.data.train or (str(sample) if sample.exists() else "your-rows.csv")
-    return tuple(
-        shlex.join([command, *words])
-        for words in (
-            ["ui", str(path)],
-            ["export", str(path), "--select", "knee", "--output", output],
-            ["predict", output, "--input", rows, "--output", f"{output}-predictions.csv"],
-        )
-    )
-
-
-def this_command() -> str:
-    """Return how the user called us: the bare name where the shell finds it, else the path."""
-    called = Path(sys.argv[0])
-    if called.name != "paradapt" or shutil.which("paradapt") == str(called.absolute()):
-        return "paradapt"
-    return str(called.relative_to(Path.cwd()) if called.is_relative_to(Path.cwd()) else called)
+    tracked = tracking.close(take(status)) and log_report(stored, study, path, progress.write)
+    return status, why, tracked

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.study import StudyDirection
@@ -15,13 +15,16 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from search.context import StudyContext, environment
 from search.ending import tell_end
+from search.environment import environment
 from search.granularity import GRANULARITY
 from search.lineage import RESUMES
 from search.starting_points import STARTING_POINT
 from search.study_file import StudySpec
 from space.errors import UserError
+
+if TYPE_CHECKING:
+    from search.context import StudyContext
 
 CONTRACT = "contract"
 """Study attribute: all that must stay the same for trials to be comparable."""
@@ -31,7 +34,7 @@ KEPT_FOR_RETRY = (RESUMES, STARTING_POINT, GRANULARITY)
 """Trial attributes that say how a trial is to be run, and hold when it is run again."""
 
 
-def open_study(context: StudyContext) -> optuna.Study:
+def open_study(context: "StudyContext") -> optuna.Study:
     """Create the study in its storage, or resume it if it is the same one.
 
     Raises:
@@ -66,7 +69,7 @@ def _check_unused(stored: optuna.Study, study: StudySpec) -> None:
         )
 
 
-def check_contract(stored: optuna.Study, context: StudyContext) -> None:
+def check_contract(stored: optuna.Study, context: "StudyContext") -> None:
     """Raise UserError, naming each difference, unless the study was begun with the same."""
     known, wanted = stored.user_attrs[CONTRACT], contract_of(context)
     if known != wanted:
@@ -93,7 +96,7 @@ def load_study(study: StudySpec) -> optuna.Study:
         ) from error
 
 
-def contract_of(context: StudyContext) -> dict[str, Any]:
+def contract_of(context: "StudyContext") -> dict[str, Any]:
     """Return, as plain data, what trials must have in common to be compared."""
     study = context.study
     contract: dict[str, Any] = _plain(
@@ -171,7 +174,7 @@ def redacted(study: StudySpec) -> StudySpec:
 
 
 @contextmanager
-def only_driver(context: StudyContext) -> Iterator[None]:
+def only_driver(context: "StudyContext") -> Iterator[None]:
     """Hold the study's lock, so that no second command runs trials of it on this machine.
 
     Raises:
@@ -191,8 +194,9 @@ def only_driver(context: StudyContext) -> Iterator[None]:
         except OSError as error:
             file.seek(0)
             raise UserError(
-                f"The study {context.study.name!r} is being run by another `paradapt search`"
-                f" (process {file.read().strip() or 'unknown'}). Wait for it, or stop it first."
+                f"The study {context.study.name!r} is being run by another `paradapt search` or"
+                f" `paradapt confirm` (process {file.read().strip() or 'unknown'})."
+                " Wait for it, or stop it first."
             ) from error
         file.truncate(0)
         file.write(str(os.getpid()))

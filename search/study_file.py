@@ -20,7 +20,7 @@ from search.objectives import Constraint
 from search.pruners import Pruner, make_pruner
 from search.starting_points import DEFAULT_STARTING_POINTS, misfits
 from search.study_errors import in_words, messages_of
-from search.study_sections import Budget, Cache, Data, Pruning, Space, Training
+from search.study_sections import Budget, Cache, Costs, Data, Pruning, Space, Training
 from search.study_values import (
     BaselineName,
     BoundedMetrics,
@@ -96,6 +96,7 @@ class StudySpec(Section):
     artifacts: str = Field(
         "paradapt-artifacts", description="Folder of the trained weights of each trial."
     )
+    costs: Costs = Costs()
 
     @model_validator(mode="before")
     @classmethod
@@ -279,7 +280,7 @@ def _with_tuples(value: Any) -> Any:
 def _resolve_paths(study: StudySpec, folder: Path) -> StudySpec:
     files = {
         key: _absolute(name, folder)
-        for key in ("train", "validation")
+        for key in ("train", "validation", "test")
         if (name := getattr(study.data, key)) is not None
     }
     local_backbone = _absolute(study.backbone, folder)

@@ -32,6 +32,9 @@ class Data(Section):
     validation: str | None = Field(
         None, description="The same for validation; absent: a stratified share of the rows."
     )
+    test: str | None = Field(
+        None, description="The same for the sealed test split, which `confirm` alone reads."
+    )
     text: str = Field("text", description="Column of the texts, or of the lists of words.")
     text_pair: str | None = Field(
         None,
@@ -55,6 +58,11 @@ class Data(Section):
     validation_share: Annotated[float, Field(ge=0.001, le=0.999)] = Field(
         0.2, description="Share of the rows to validate on where no validation file is given."
     )
+    test_share: Annotated[float, Field(ge=0.001, le=0.999)] | None = Field(
+        None,
+        description="Share of the rows to seal off as the test split where no test file is given;"
+        " absent: none.",
+    )
 
     # Checks between keys stand at the later key, so that all other keys are checked as well.
     @field_validator("train")
@@ -67,15 +75,33 @@ class Data(Section):
             )
         return train
 
-    @field_validator("validation")
+    @field_validator("validation", "test")
     @classmethod
-    def _goes_with_train(cls, validation: str | None, info: ValidationInfo) -> str | None:
-        if validation is not None and info.data.get("source") is not None:
+    def _goes_with_train(cls, file: str | None, info: ValidationInfo) -> str | None:
+        if file is not None and info.data.get("source") is not None:
+            share = " (data.test_share)" if info.field_name == "test" else ""
             raise ValueError(
-                f"goes with `data.train`, but got {validation!r}; the built-in source"
-                f" {info.data['source']!r} is split by itself."
+                f"goes with `data.train`, but got {file!r}; the built-in source"
+                f" {info.data['source']!r} is split by itself{share}."
             )
-        return validation
+        return file
+
+    @field_validator("test_share")
+    @classmethod
+    def _leaves_rows(cls, share: float | None, info: ValidationInfo) -> float | None:
+        if share is None:
+            return None
+        if info.data.get("test") is not None:
+            raise ValueError(
+                "goes with no `data.test`: the test rows come from there or from here."
+            )
+        held_out = 0.0 if info.data.get("validation") else info.data.get("validation_share", 0.0)
+        if share + held_out >= 1:
+            raise ValueError(
+                f"leaves no row to train on: with data.validation_share it is {share + held_out:g}"
+                " of the rows."
+            )
+        return share
 
 
 class Space(Section):
@@ -194,3 +220,45 @@ class Cache(Section):
     folder: str | None = Field(
         None, description="Where it is; absent: paradapt/prefix in the user's cache folder."
     )
+
+
+class Costs(Section):
+    """Prices and load, for the report alone: they change no trial, and may change at any time."""
+
+    currency: Annotated[str, Field(min_length=1, max_length=8)] | None = Field(
+        None, description="What prices are in, such as EUR, USD or JPY."
+    )
+    machine_hour: PositiveFloat | None = Field(
+        None, description="Price of one hour of the machine that trains and serves."
+    )
+    watts: PositiveFloat | None = Field(
+        None, description="Power that this machine draws while it works."
+    )
+    electricity_kwh: PositiveFloat | None = Field(
+        None, description="Price of one kWh, where electricity is paid beside the machine."
+    )
+    carbon_g_kwh: PositiveFloat | None = Field(
+        None, description="Grams of CO2 equivalents that one kWh stands for."
+    )
+    requests_day: PositiveFloat | None = Field(
+        None, description="Requests (rows) that are to be answered in a day."
+    )
+
+    @field_validator("machine_hour", "electricity_kwh")
+    @classmethod
+    def _in_a_currency(cls, price: float | None, info: ValidationInfo) -> float | None:
+        if price is not None and info.data.get("currency", "") is None:
+            raise ValueError(
+                f"a price needs `costs.currency`, such as EUR, but got {price:g} alone."
+            )
+        return price
+
+    @field_validator("electricity_kwh", "carbon_g_kwh")
+    @classmethod
+    def _of_known_power(cls, amount: float | None, info: ValidationInfo) -> float | None:
+        if amount is not None and info.data.get("watts", 0.0) is None:
+            raise ValueError(
+                "needs `costs.watts`, the power that the machine draws, since energy is power times"
+                f" time, but got {amount:g} alone."
+            )
+        return amount

@@ -10,6 +10,7 @@ from search.ending import n_trained
 from search.front import knee, pareto_front, structure
 from search.lineage import RESUMES, resumed_as
 from search.objectives import formatted
+from search.pages.style import better
 
 _LAST_RULE = 40
 
@@ -47,7 +48,8 @@ def front_table(
     ]
     header = ["trial", *names, "", "structure"]
     rows = [_row(trial, names, "knee" if trial.number == chosen else "") for trial in front]
-    text = "Pareto front, cheapest first\n" + table(header, rows, n_left=2)
+    units = "; ".join(f"{name}: {better(name, names, directions)}" for name in names)
+    text = f"Pareto front, cheapest first\n{table(header, rows, n_left=2)}\n({units})"
     if others:
         rows = [_row(trial, names, "") for trial in others]
         text += "\n\nBaselines that are not on the front\n" + table(header, rows, n_left=2)

@@ -20,6 +20,7 @@ def train_structure(
     rungs: Sequence[float] = (),
     resume: Path | None = None,
     checkpoint: Path | None = None,
+    validating: bool = True,
 ) -> tuple[AdaptedModel, FitResult]:
     """Build a structure and train it for the study's epochs; its frozen prefix is recalled.
 
@@ -32,6 +33,7 @@ def train_structure(
         rungs: when to validate besides the end of each epoch, in epochs.
         resume: a checkpoint to go on from.
         checkpoint: where one is written if `report` ends the training.
+        validating: whether validation rows are looked at on the way and at the end.
 
     Raises:
         TrialError: a loss that is not finite, or no memory left.
@@ -52,5 +54,6 @@ def train_structure(
         engine=context.engine_of(spec),
         resume=resume,
         checkpoint=checkpoint,
+        validating=validating,
     )
     return model, result

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from space.spec import AdapterSpec
 from trainers.adapters import Experts, Prefix, SideNetwork
+from trainers.heads import FrozenHead
 from trainers.passing import Pass
 
 TRAINED = ("adapters", "skips", "exits", "side", "head")
@@ -22,7 +23,7 @@ class AdaptedModel(nn.Module):
     """The backbone to its depth with adapters, then its head; smaller heads at early exits.
 
     The frozen weights belong to the backbone and are shared. The backbone stays in eval mode in
-    training too.
+    training too, unless it is trained itself (`train_backbone`).
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class AdaptedModel(nn.Module):
         self._accepted = accepted
         self._final_norm = (final_norm,)  # the view's own; not registered twice
         self._needs_no_block = needs_no_block
+        self._trains_backbone = False
 
     def forward(
         self,
@@ -169,7 +171,7 @@ class AdaptedModel(nn.Module):
         return next(chain(self.trained_parameters(), self.view.parameters())).device
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode on what is trained; the backbone keeps eval mode (no dropout)."""
+        """Set training mode on what is trained; a frozen backbone keeps eval mode (no dropout)."""
         self.training = mode
         for part in self._trained_parts().values():
             part.train(mode)
@@ -204,10 +206,31 @@ class AdaptedModel(nn.Module):
     def _all(self, kind: type[Any]) -> Sequence[Any]:
         return [module for module in self.adapters.modules() if isinstance(module, kind)]
 
+    def train_backbone(self) -> None:
+        """Train every weight that runs, from now on: full fine-tuning.
+
+        The backbone must be this model's own copy, and the structure one without adapters.
+        """
+        assert self.spec.head_only
+        self._trains_backbone = True
+        for parameter in self._backbone_parameters():
+            parameter.requires_grad_(True)
+
+    def _backbone_parameters(self) -> list[nn.Parameter]:
+        """Return the weights of the blocks and what is around them, and of the backbone's own head.
+
+        Each once: embedding and head may be one matrix.
+        """
+        own = [*self.view.parameters()]
+        if isinstance(self.head, FrozenHead):
+            own += self.head.borrowed.parameters()
+        return list({id(parameter): parameter for parameter in own}.values())
+
     def adapter_parameters(self) -> list[nn.Parameter]:
-        """Return what is trained in and beside the blocks."""
+        """Return what is trained in and beside the blocks; in full fine-tuning the blocks."""
         side = () if self.side is None else self.side.parameters()
-        return [*self.adapters.parameters(), *self.skips.parameters(), *side]
+        blocks = self._backbone_parameters() if self._trains_backbone else ()
+        return [*self.adapters.parameters(), *self.skips.parameters(), *side, *blocks]
 
     def head_parameters(self) -> list[nn.Parameter]:
         """Return what is trained in the heads."""
@@ -226,7 +249,8 @@ class AdaptedModel(nn.Module):
         }
 
     def _trained_parts(self) -> dict[str, nn.Module]:
-        parts = {name: getattr(self, name) for name in TRAINED}
+        names = (*TRAINED, "view") if self._trains_backbone else TRAINED
+        parts = {name: getattr(self, name) for name in names}
         return {name: part for name, part in parts.items() if part is not None}
 
     @torch.no_grad()

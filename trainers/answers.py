@@ -53,7 +53,7 @@ def answers_for(bundle: LoadedBundle, inputs: Inputs) -> Columns:
     answer = _ANSWERS[config.what.labels]
     columns: Columns = {name: [None] * len(table) for name in added_columns(bundle)}
     with torch.inference_mode():
-        for rows in sorted_batches(table.lengths, _batch_size(bundle, table)):
+        for rows in sorted_batches(table.lengths, batch_size_of(bundle, table)):
             batch = table.collate(rows)
             logits, exits = run(batch)
             own = {name: [values[row] for row in rows] for name, values in inputs.items()}
@@ -74,7 +74,7 @@ def added_columns(bundle: LoadedBundle) -> list[str]:
     return [*names, *(["exit_depth"] if bundle.config.exit_threshold is not None else [])]
 
 
-def _batch_size(bundle: LoadedBundle, table: Table) -> int:
+def batch_size_of(bundle: LoadedBundle, table: Table) -> int:
     """Return how many rows run together: fewer where their answers would fill the memory."""
     if bundle.config.what.head != "lm":
         return BATCH_SIZE

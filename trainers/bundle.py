@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 from torch import Tensor
 
+from space.cost import HeadShape
 from space.errors import UserError
 from trainers.backbone import Backbone, load_backbone
 from trainers.bundle_config import BundleConfig, config_of
@@ -27,6 +28,7 @@ __all__ = [
     "BundleConfig",
     "LoadedBundle",
     "check_free",
+    "head_shape",
     "load",
     "n_outputs",
     "read_config",
@@ -130,6 +132,13 @@ def n_outputs(task: Task, labels: Sequence[str], backbone: Backbone) -> int:
     if task.labels == "none":
         return backbone.n_vocabulary
     return 1 if task.labels == "number" else len(labels)
+
+
+def head_shape(task: Task, n_outputs: int) -> HeadShape:
+    """Return what a task's head costs."""
+    return HeadShape(
+        n_outputs=n_outputs, per_token=task.head != "sequence", trained=task.head != "lm"
+    )
 
 
 def read_config(folder: Path) -> BundleConfig:

@@ -133,7 +133,7 @@ def exit_curve(
     thresholds = [NEVER, *sure.double().flatten().quantile(levels).tolist()]
     curve: dict[tuple[float, ...], ExitPoint] = {}
     for threshold in thresholds:
-        taken = _taken(sure, threshold)
+        taken = taken_exits(sure, threshold)
         counts = torch.bincount(taken, minlength=len(exit_logits))
         shares = tuple((counts / len(taken)).tolist())
         if shares not in curve:
@@ -152,8 +152,13 @@ def exit_curve(
     return tuple(curve.values())
 
 
-def _taken(sure: Tensor, threshold: float) -> Tensor:
-    """Return the index of each row's exit: the first that is sure, or the end."""
+def taken_exits(sure: Tensor, threshold: float) -> Tensor:
+    """Return the index of each row's exit (B,): the first that is sure, or the end.
+
+    Args:
+        sure: (exits, B), the confidence of each exit but the end, lowest first.
+        threshold: what it has to reach.
+    """
     end = torch.ones(1, sure.shape[1], dtype=torch.bool, device=sure.device)
     return torch.cat([sure >= threshold, end]).int().argmax(0)
 

@@ -8,7 +8,7 @@ import logging
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,7 @@ def fit(
     engine: Engine = FLOAT32,
     resume: Path | None = None,
     checkpoint: Path | None = None,
+    validating: bool = True,
 ) -> FitResult:
     """Train adapters and heads of `model` in place.
 
@@ -84,6 +85,7 @@ def fit(
         engine: how the frozen blocks run.
         resume: a checkpoint to go on from.
         checkpoint: where one is written if `report` ends the training.
+        validating: False: the validation rows are left alone, and metrics tell of the run alone.
 
     Raises:
         TrialError: a loss that is not finite, or no memory left.
@@ -97,12 +99,14 @@ def fit(
         return meter_of(task, labels, scale)
 
     plan = Plan.of(data, epochs, rungs, None if resume is None else Checkpoint(resume))
+    if not validating:
+        plan = replace(plan, marks={})
     module = FitModule(model, data, task, learning, plan, engine, new_meter, report, tick)
     trained = len(model.trained_parameters()) > 0
     try:
         if trained:
             _train(module, data, plan)
-        else:
+        elif validating:
             module.validate()
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise TrialError(f"no memory left ({error})") from error
@@ -114,7 +118,7 @@ def fit(
     stopped = trained and not module.done
     if stopped and checkpoint is not None:
         module.save(Checkpoint(checkpoint))
-    final = dict(module.history[-1].metrics)
+    final = dict(module.history[-1].metrics) if module.history else {}
     final["train_s"] = time.perf_counter() - started
     final["peak_memory_mib"] = peak_memory_mib()
     return FitResult(

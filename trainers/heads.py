@@ -62,6 +62,11 @@ class FrozenHead(nn.Module):
         self._module[0]._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]
 
+    @property
+    def borrowed(self) -> nn.Module:
+        """The backbone's own head."""
+        return self._module[0]
+
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """(B, N, D) gives (B, N, V); the mask (B, N) is not needed."""
         return self._module[0](hidden)  # type: ignore[no-any-return]

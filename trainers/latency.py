@@ -29,6 +29,7 @@ def measure_latency(
     *,
     exit_shares: Sequence[float] | None = None,
     n_rows: int = 1,
+    n_turns: int = N_TURNS,
 ) -> dict[str, float]:
     """Return the latency of one batch in the deployed form.
 
@@ -39,6 +40,7 @@ def measure_latency(
         exit_shares: of the rows that leave at each exit and at the end: the latency is their
             mean. None: no row leaves early.
         n_rows: rows of the batch.
+        n_turns: how often it is timed.
 
     Returns:
         latency_ms (median), latency_iqr_ms (spread of the middle half) and latency_ratio (median
@@ -49,7 +51,7 @@ def measure_latency(
     forms = _forms(deploy(model, backbone), exit_shares)
     own, base = [], []
     with torch.inference_mode():
-        for turn in range(N_WARM_UP + N_TURNS):
+        for turn in range(N_WARM_UP + n_turns):
             times = [
                 share * _time_ms(form, inputs) for share, form in forms if share or turn < N_WARM_UP
             ]

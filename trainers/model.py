@@ -20,7 +20,7 @@ from trainers.passing import Pass
 from trainers.recall import Recalled
 from trainers.skipping import PINNED, AtExit, Skip, SomeRows, SomeTokens
 
-__all__ = ["HEADS", "AdaptedModel", "build", "check_fits", "concatenated", "deploy"]
+__all__ = ["HEADS", "AdaptedModel", "build", "check_fits", "concatenated", "deploy", "part_of"]
 
 HEADS = ("sequence", "token", "lm")
 """What a head answers for: the row, every token, or the next token (the backbone's own head)."""
@@ -112,18 +112,36 @@ def deploy(model: AdaptedModel, backbone: Backbone) -> AdaptedModel:
 
     The result is for inference only; it answers as `model` does, to rounding.
     """
-    modules = {a: model.adapters.get_submodule(f"{a.layer}.{a.role}") for a in model.spec.adapters}
+    return _rebuilt(model, backbone, model.spec, merge=True)
+
+
+def part_of(model: AdaptedModel, backbone: Backbone, spec: AdapterSpec) -> AdaptedModel:
+    """Return a model of a part of another's structure, which shares its modules and weights.
+
+    Args:
+        model: left as it is.
+        backbone: what it stands on.
+        spec: the structure of `model` without some adapters, skips, or its side network.
+    """
+    assert set(spec.adapters) <= set(model.spec.adapters)
+    assert set(spec.skips) <= set(model.spec.skips)
+    return _rebuilt(model, backbone, spec, merge=False)
+
+
+def _rebuilt(
+    model: AdaptedModel, backbone: Backbone, spec: AdapterSpec, *, merge: bool
+) -> AdaptedModel:
     return _assemble(
         backbone,
-        model.spec,
+        spec,
         model.n_outputs,
         model.running,
-        modules=modules,
-        skips=model.skips,
+        modules={a: model.adapters.get_submodule(f"{a.layer}.{a.role}") for a in spec.adapters},
+        skips=nn.ModuleDict({str(s.layer): model.skips[str(s.layer)] for s in spec.skips}),
         exits=model.exits,
-        side=model.side,
+        side=None if spec.side is None else model.side,
         head=model.head,
-        merge=True,
+        merge=merge,
     ).eval()
 
 

@@ -18,6 +18,9 @@ class Pass:
     def __init__(self) -> None:
         self.mask: Tensor | None = None
         """(B, N), not zero at real tokens; None where all are."""
+        self.tokens: Tensor | None = None
+        """(B, K): places in their rows of the tokens that run through the present block, where
+        others pass it by; None: all run. The mask is then theirs."""
         self.rows: Tensor | None = None
         """Indices of the rows that still run, where others left at an early exit; None: all."""
         self.at_exit: Callable[[int, Tensor], None] | None = None
@@ -32,7 +35,7 @@ class Pass:
 
     def begin(self, mask: Tensor | None, boundaries: Mapping[int, Tensor] | None = None) -> None:
         """Forget the last pass."""
-        self.mask, self.rows = mask, None
+        self.mask, self.tokens, self.rows = mask, None, None
         self.boundaries = boundaries or {}
 
 

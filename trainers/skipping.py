@@ -73,9 +73,9 @@ class SomeTokens(Around):
 
         spread = index.unsqueeze(-1).expand(-1, -1, hidden.shape[2])  # (B, K, D)
         chosen = hidden.gather(1, spread)
-        outer, self.running.mask = self.running.mask, valid
+        outer, self.running.mask, self.running.tokens = self.running.mask, valid, index
         out = call.run(chosen, change)
-        self.running.mask = outer
+        self.running.mask, self.running.tokens = outer, None
         score = scores.gather(1, index).sigmoid()
         gate = ((1.0 + score - score.detach()) * valid).unsqueeze(-1)  # (B, K, 1)
         passed = self.beside.bypass(hidden, hidden)

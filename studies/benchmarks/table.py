@@ -15,7 +15,7 @@ import pandas
 import pyarrow
 from pyarrow import parquet
 
-from search.context import environment
+from search.environment import environment
 from space.cost import CONCATENATED, BackboneShape, CostModel, HeadShape, TokenStats
 from studies.benchmarks.grid import grid_points
 from studies.benchmarks.trainings import DATA_SETS, FOLDER, SEEDS, context_of

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from search.context import environment
+from search.environment import environment
 from tests.benchmarks import (
     cache_gain,
     contributions,
@@ -32,6 +32,7 @@ from tests.benchmarks import (
     quickstart,
     side_network,
     token_keep,
+    tracking,
 )
 from tests.benchmarks.material import ROOT
 from tests.benchmarks.rows import HEADINGS, Found, Row, say, table
@@ -44,6 +45,7 @@ PARTS: Mapping[str, Callable[[Sizes], Found]] = {
     "experts": lambda _sizes: experts.measure(),
     "side": side_network.measure,
     "token_keep": lambda _sizes: token_keep.measure(),
+    "tracking": tracking.measure,
     "quickstart": lambda _sizes: quickstart.measure(),
     "gpu": gpu.measure,
 }

@@ -16,7 +16,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.mlflow_client import new_client
-from search.tracking import StudySnapshot
+from search.snapshot import StudySnapshot
 from space.adapter import Adapter
 from space.spec import POOLINGS, AdapterSpec
 
@@ -114,6 +114,7 @@ def finished_trials(n_trials: int = 24, seed: int = 0, n_objectives: int = 2) ->
             "macro_f1": round(values[0] - 0.03, 4),
             "inference_gflops": values[1],
             "trainable_params": values[2],
+            "training_gflops": round(2.1 * values[1], 4),
             "train_s": round(20 + 60 * draw.random(), 1),
             "peak_memory_mib": 512.0,
         }
@@ -162,6 +163,8 @@ def snapshot_of(trials: Sequence[FrozenTrial], **changes: Any) -> StudySnapshot:
         "status": "finished",
         "question": "Which adapters give most accuracy for their compute?",
         "next_commands": ("paradapt export study.yaml --select knee --output best",),
+        "n_epochs": 3,
+        "n_train": 3000,
     }
     return StudySnapshot(**fields | changes)
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import closing
+from functools import partial
 
 import pytest
 from mlflow.entities import Metric
@@ -13,7 +14,9 @@ from mlflow.tracking import MlflowClient
 
 from search.front import pareto_front
 from search.mlflow_client import ENVIRONMENT, artifact_folder, redacted
-from search.tracking import Projection, note
+from search.note import note
+from search.pages.table import PAGES
+from search.tracking import Projection
 from search.tracking_thread import TrackingThread
 from space.adapter import Adapter
 from space.errors import UserError
@@ -169,7 +172,7 @@ def test_the_parent_shows_params_counts_files_and_a_note(projected):
     assert parent.data.metrics["trials_complete"] == ends["complete"]
     assert parent.data.metrics["trials_pruned"] == ends["pruned"]
     files = {file.path for file in projected.client.list_artifacts(parent.info.run_id)}
-    assert files == {"study.yaml", "pareto.html", "pareto.csv"}
+    assert files == {"study.yaml", "pareto.csv", *PAGES}
     text = parent.data.tags["mlflow.note.content"]
     assert "Which adapters give most accuracy" in text
     assert "paradapt export study.yaml --select knee" in text
@@ -309,9 +312,9 @@ class TestThread:
         thread = TrackingThread(Projection(uri, "quickstart"), warnings.append, interval_s=0.2)
         began = time.monotonic()
         for n_trials in range(1, 9):
-            thread.submit(snapshot_of(TRIALS[:n_trials], status="running"))
+            thread.submit(partial(snapshot_of, TRIALS[:n_trials], status="running"))
         assert time.monotonic() - began < 0.5
-        assert thread.close(SNAPSHOT)
+        assert thread.close(lambda: SNAPSHOT)
         store = Store(uri)
         assert len(store.runs("trial")) == len(TRIALS)
         assert store.parent().info.status == "FINISHED"
@@ -334,10 +337,10 @@ class TestThread:
         warnings = []
         began = time.monotonic()
         thread = TrackingThread(Projection(uri, "quickstart"), warnings.append, interval_s=0.1)
-        thread.submit(snapshot_of(TRIALS[:1], status="running"))
+        thread.submit(lambda: snapshot_of(TRIALS[:1], status="running"))
         time.sleep(1.5)
-        thread.submit(snapshot_of(TRIALS[:2], status="running"))
-        assert not thread.close(SNAPSHOT)
+        thread.submit(lambda: snapshot_of(TRIALS[:2], status="running"))
+        assert not thread.close(lambda: SNAPSHOT)
         assert time.monotonic() - began < within_s
         (warning,) = warnings
         assert "\n" not in warning
@@ -355,7 +358,7 @@ class TestThread:
         stuck = Stuck()
         thread = TrackingThread(stuck, print)
         began = time.monotonic()
-        assert not thread.close(SNAPSHOT, wait_s=0.3)
+        assert not thread.close(lambda: SNAPSHOT, wait_s=0.3)
         assert time.monotonic() - began < 2
         stuck.released.set()
 
@@ -374,10 +377,10 @@ class TestThread:
                 update(snapshot)
 
         thread = TrackingThread(Flaky(), warnings.append, interval_s=0.05)
-        thread.submit(snapshot_of(TRIALS[:1], status="running"))
+        thread.submit(lambda: snapshot_of(TRIALS[:1], status="running"))
         while not calls:
             time.sleep(0.01)
-        assert thread.close(SNAPSHOT)
+        assert thread.close(lambda: SNAPSHOT)
         assert len(Store(uri).runs("trial")) == len(TRIALS)
         assert len(warnings) == 1
 

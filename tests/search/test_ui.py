@@ -7,13 +7,18 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from search import ui
-from search.front import pareto_front
+from search.experiment_view import view_address
+from search.mlflow_client import new_client
+from search.pages.knobs import knobs_of
+from search.pages.layer_map import layer_map
+from search.pages.table import PAGES
 from search.tracking import Projection
 from search.ui import free_port, running_ui, serve_ui
 from space.errors import UserError
@@ -23,12 +28,77 @@ CHROMIUM, CHROMEDRIVER = (shutil.which(name) for name in ("chromium", "chromedri
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None or CHROMEDRIVER is None, reason="Chromium and its driver are not installed"
 )
-SNAPSHOT = snapshot_of(finished_trials())
-POINTS_OF_THE_FRONT = """
-    const front = [...document.querySelectorAll('.scatterlayer .trace')].filter(
-        trace => trace.__data__[0].trace.name.startsWith('Pareto front'));
-    return front.flatMap(trace => [...trace.querySelectorAll('.points path')]).length;
+DATA = tuple(
+    {
+        "name": "tickets",
+        "context": side,
+        "fingerprint": letter * 64,
+        "n_rows": n_rows,
+        "source": "/data/tickets.csv",
+        "classes": {"billing": n_rows // 2, "login": n_rows // 2},
+    }
+    for side, letter, n_rows in (("train", "a", 3000), ("validation", "b", 500))
+)
+TRIALS = finished_trials(40)
+SNAPSHOT = snapshot_of(TRIALS, datasets=DATA)
+DRAWN = """
+    const plots = [...document.querySelectorAll('.plot')];
+    if (!plots.length || !plots.every((plot) => plot.dataset.drawn)) return null;
+    const count = (what) => document.querySelectorAll('.plot ' + what).length;
+    return {
+        points: count('.scatterlayer .points path'), lines: count('.scatterlayer .js-line'),
+        bars: count('.barlayer .point path'), cells: count('.heatmap-label text'),
+        axes: count('.parcoords .y-axis'), subplots: count('.cartesianlayer .subplot'),
+        traces: Object.fromEntries(plots.flatMap((plot) => plot.data).map(
+            (trace) => [trace.name, (trace.x || []).length])),
+    };
 """
+MISPLACED = """
+    // Names of things, ticks and labels that are cut off, or that lie on each other.
+    const found = [];
+    for (const plot of document.querySelectorAll('.plot')) {
+        const box = plot.getBoundingClientRect();
+        const texts = [...plot.querySelectorAll('text')].filter((text) =>
+            text.textContent.trim() && !text.closest('.parcoords, .bars, .heatmap-label')
+            && !/rotate\\(-25/.test(text.getAttribute('transform'))  // its box says little
+            && getComputedStyle(text).opacity > 0 && text.getBoundingClientRect().width > 0);
+        const places = texts.map((text) => [text.textContent, text.getBoundingClientRect(), text]);
+        for (const [text, own] of places) {
+            if (own.left < box.left - 2 || own.right > box.right + 2 || own.top < box.top - 2
+                || own.bottom > box.bottom + 2) found.push('cut: ' + text);
+        }
+        places.forEach(([text, own, element], index) => {
+            for (const [other, their, beside] of places.slice(index + 1)) {
+                if (element.contains(beside) || beside.contains(element)) continue;
+                const across = Math.min(own.right, their.right) - Math.max(own.left, their.left);
+                const along = Math.min(own.bottom, their.bottom) - Math.max(own.top, their.top);
+                if (across > 2 && along > 3) found.push(text + ' on ' + other);
+            }
+        });
+    }
+    return found;
+"""
+
+
+class Site:
+    """MLflow's UI on a store, and where a study's pages are on it."""
+
+    def __init__(self, url, uri):
+        self.base = url.partition("/#")[0]
+        self.uri = uri
+
+    def of(self, study):
+        client = new_client(self.uri)
+        experiment = client.get_experiment_by_name(study).experiment_id
+        (parent,) = client.search_runs([experiment], "tags.`paradapt.kind` = 'study'")
+        return experiment, parent.info.run_id
+
+    def artifact(self, study, name):
+        experiment, run = self.of(study)
+        return f"{self.base}/#/experiments/{experiment}/runs/{run}/artifactPath/{name}{MODE}"
+
+
+MODE = "?workflowType=machine_learning"
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +108,14 @@ def tracked(tmp_path_factory):
     return uri
 
 
-@pytest.fixture
-def browser(tmp_path):
+@pytest.fixture(scope="module")
+def site(tracked):
+    with running_ui(tracked, "quickstart", port=free_port()) as (url, _):
+        yield Site(url, tracked)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
@@ -49,13 +125,14 @@ def browser(tmp_path):
         "--headless=new",
         "--no-sandbox",
         "--disable-gpu",
+        "--enable-unsafe-swiftshader",
         "--disable-quic",
         "--no-first-run",
         "--disable-background-networking",
         "--disable-component-update",
         "--disable-sync",
-        f"--user-data-dir={tmp_path / 'profile'}",
-        "--window-size=1366,768",
+        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
+        "--window-size=1280,800",
     ):
         options.add_argument(flag)
     driver = webdriver.Chrome(options=options, service=Service(CHROMEDRIVER))
@@ -63,15 +140,33 @@ def browser(tmp_path):
     driver.quit()
 
 
-def front_points(browser):
-    """The plotted points of the front, in the page or in the frame that shows the artifact."""
+def opened(browser, url):
+    """Open an address; MLflow's own assistant, which opens by itself once, is put away."""
+    browser.get("about:blank")
+    browser.get(url)
+    if url.startswith("http"):
+        browser.execute_script(
+            "localStorage['mlflow.assistant.fab.autoOpenedOnFirstLoad_v1'] = 'true';"
+            "localStorage['mlflow.assistant.panelOpen_v1'] = 'false';"
+        )
+        browser.refresh()
+
+
+def in_frame(browser, script):
+    """What a script returns in the page, or in the frame that shows an artifact."""
     browser.switch_to.default_content()
     for frame in browser.find_elements("tag name", "iframe"):
         browser.switch_to.frame(frame)
-        if count := browser.execute_script(POINTS_OF_THE_FRONT):
-            return count
+        if found := browser.execute_script(script):
+            return found
         browser.switch_to.default_content()
-    return browser.execute_script(POINTS_OF_THE_FRONT)
+    return browser.execute_script(script)
+
+
+def shot(browser, name):
+    if shots := os.environ.get("PARADAPT_SHOTS"):
+        time.sleep(1)
+        browser.save_screenshot(str(Path(shots, f"{name}.png")))
 
 
 def wait_for(condition, timeout_s=60):
@@ -82,15 +177,146 @@ def wait_for(condition, timeout_s=60):
     return result
 
 
+def text_of(browser):
+    return browser.find_element("tag name", "body").text
+
+
+def expected(name):
+    """What a page must have drawn of the finished study."""
+    trained, front = SNAPSHOT.trained, SNAPSHOT.front
+    knobs = knobs_of(trained)
+    ends = Counter(trial.user_attrs["end"] for trial in TRIALS)
+    params = {param for trial in trained for param in trial.params}
+    cells = sum(cell.share > 0 for t in (front, trained) for row in map_of(t) for cell in row)
+    return {
+        "pareto.html": lambda d: (
+            d["traces"][f"Pareto front ({len(front)})"] == len(front)
+            and d["points"] == len(trained) + ends["pruned"] + 1
+        ),
+        "hypervolume.html": lambda d: d["points"] == 3 * len(trained) and d["lines"] == 3,
+        "importance.html": lambda d: d["bars"] == 2 * len(params),
+        "sensitivity.html": lambda d: (
+            d["subplots"] == 2 * len(knobs) and d["points"] > 2 * len(trained)
+        ),
+        "parallel.html": lambda d: d["axes"] == len([k for k in knobs if k.title != "roles"]) + 2,
+        "layers.html": lambda d: d["cells"] == cells,
+        "pruning.html": lambda d: d["points"] == len(TRIALS) and d["bars"] >= 1,
+        "timeline.html": lambda d: d["bars"] == len(TRIALS),
+    }[name]
+
+
+def map_of(trials):
+    return layer_map([t for t in trials if "baseline" not in t.user_attrs]).values()
+
+
 @needs_chromium
-def test_mlflows_ui_opens_at_the_figure_with_every_point_of_the_front(tracked, browser, tmp_path):
+@pytest.mark.parametrize("name", PAGES)
+def test_every_figure_is_drawn_in_mlflows_ui_with_all_its_points(site, browser, name):
+    opened(browser, site.artifact("quickstart", name))
+    drawn = wait_for(lambda: in_frame(browser, DRAWN))
+    assert expected(name)(drawn), drawn
+    assert in_frame(browser, MISPLACED) == []
+    shot(browser, f"mlflow-{name}")
+
+
+@needs_chromium
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_no_label_of_a_page_is_cut_or_lies_on_another(browser, tmp_path, name, scheme):
+    path = tmp_path / name
+    path.write_text(PAGES[name](SNAPSHOT), encoding="utf-8")
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    for width in (1280, 560):
+        browser.set_window_size(width, 800)
+        opened(browser, path.as_uri())
+        wait_for(lambda: in_frame(browser, DRAWN))
+        shot(browser, f"{name}-{scheme}-{width}")
+        assert in_frame(browser, MISPLACED) == []
+    browser.set_window_size(1280, 800)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+@needs_chromium
+def test_a_running_study_shows_its_points_and_then_more(site, browser):
+    few, more = TRIALS[:8], TRIALS[:20]
+    running = Projection(site.uri, "running")
+    running.update(snapshot_of(few, study_name="running", status="running"))
+    for trials in (few, more):
+        running._drawn_s = float("-inf")
+        snapshot = snapshot_of(trials, study_name="running", status="running")
+        running.update(snapshot)
+        for name in PAGES:
+            opened(browser, site.artifact("running", name))
+            drawn = wait_for(lambda: in_frame(browser, DRAWN))
+            if name == "pareto.html":
+                front = len(snapshot.front)
+                assert drawn["traces"][f"Pareto front ({front})"] == front
+            if name == "timeline.html":
+                assert drawn["bars"] == len(trials)
+    experiment, run = site.of("running")
+    opened(browser, f"{site.base}/#/experiments/{experiment}/runs/{run}{MODE}")
+    wait_for(lambda: "Running" in text_of(browser))
+
+
+@needs_chromium
+def test_the_description_says_what_was_asked_and_found(site, browser):
+    experiment, run = site.of("quickstart")
+    opened(browser, f"{site.base}/#/experiments/{experiment}/runs/{run}{MODE}")
+    wait_for(lambda: "Show more" in text_of(browser))
+    browser.find_element("xpath", "//*[text()='Show more']").click()
+    wait_for(lambda: "Show less" in text_of(browser))
+    text = text_of(browser)
+    shot(browser, "description")
+    assert SNAPSHOT.question in text
+    assert f"Recommended: trial {SNAPSHOT.knee.number}" in text
+    assert "LoRA in all layers" in text
+    assert SNAPSHOT.next_commands[0] in text
+    assert f"tickets ({'a' * 36})" in text  # a data set with its fingerprint
+    rows = browser.find_elements("css selector", "table tr")
+    cells = {row.text.split(" ")[0] for row in rows}
+    assert {str(trial.number) for trial in SNAPSHOT.front} <= cells
+    link = browser.find_element("partial link text", "All trials as a table")
+    assert "viewStateShareKey=paradapt" in link.get_attribute("href")
+
+
+@needs_chromium
+def test_the_experiment_is_listed_and_opens_as_model_training(site, browser):
+    opened(browser, f"{site.base}/#/experiments")
+    wait_for(lambda: "quickstart" in text_of(browser))
+    shot(browser, "experiments")
+    browser.find_element("link text", "quickstart").click()
+    wait_for(lambda: "matching run" in text_of(browser))
+    assert "/traces" not in browser.current_url
+
+
+@needs_chromium
+def test_the_view_made_ready_has_the_columns_and_the_chart_that_matter(site, browser):
+    experiment, _ = site.of("quickstart")
+    opened(browser, f"{site.base}/{view_address(experiment)}")
+    wait_for(lambda: "matching runs" in text_of(browser))
+    text = text_of(browser)
+    shot(browser, "view")
+    best = max(TRIALS, key=lambda t: t.user_attrs["metrics"]["accuracy"])
+    assert "accuracy" in text
+    assert "inference_gflops" in text
+    assert f"{len(TRIALS)} matching runs" in text
+    assert f"trial {best.number}\n" in text
+    opened(browser, f"{site.base}/{view_address(experiment, chart=True)}")
+    wait_for(
+        lambda: browser.execute_script(
+            "return document.querySelectorAll('.scatterlayer .points path').length"
+        )
+    )
+    shot(browser, "chart")
+    titles = {e.text for e in browser.find_elements("css selector", ".xtitle, .ytitle")}
+    assert {"accuracy", "inference_gflops"} <= titles
+
+
+@needs_chromium
+def test_the_server_ends_with_all_its_children(tracked):
     with running_ui(tracked, "quickstart", port=free_port()) as (url, server):
-        browser.get(url)
-        n_points = wait_for(lambda: front_points(browser))
-        if shots := os.environ.get("PARADAPT_SHOTS"):
-            time.sleep(2)
-            browser.save_screenshot(str(Path(shots, "mlflow.png")))
-    assert n_points == len(pareto_front(SNAPSHOT.trials, SNAPSHOT.directions))
+        assert "artifactPath/pareto.html" in url
     with pytest.raises(ProcessLookupError):
         os.killpg(server.pid, 0)
 

@@ -76,16 +76,10 @@ class Experts(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the experts add: (B, N, I) gives (B, N, O)."""
-        mask = self.running.mask
-        # DeBERTa also sends its relative positions through queries and keys: no row's tokens.
-        are_tokens = mask is None or mask.shape == x.shape[:2]
-        mask = mask if are_tokens else None
-        routed = _row_means(x, mask) if self.per_sequence else x
-        shares = self.router(routed).softmax(-1)  # (B, N or 1, E)
-        top, chosen = shares.topk(self.top_k, dim=-1)  # (B, N or 1, K)
+        shares, top, chosen = self.route(x)
         gates = top / top.sum(-1, keepdim=True).detach()
-        if are_tokens:
-            self._note(shares, chosen, mask)
+        if self._are_tokens(x):
+            self._note(shares, chosen, self.running.mask)
         n_rows, n_tokens, _ = x.shape
         if self.per_sequence:
             gates = gates.expand(-1, n_tokens, -1)
@@ -100,6 +94,17 @@ class Experts(nn.Module):
         flat = x.reshape(n_rows * n_tokens, -1)
         out = self.way(flat, gates.flatten(0, 1), chosen.flatten(0, 1), weights)
         return out.view(n_rows, n_tokens, -1)
+
+    def route(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what the router decides: (B, N, I) gives three tensors.
+
+        The share of each expert (B, N, E), and of the chosen ones the shares and the numbers
+        (B, N, K), greatest first; N is 1 where a row's tokens all have the experts of their mean.
+        """
+        mask = self.running.mask if self._are_tokens(x) else None
+        shares = self.router(_row_means(x, mask) if self.per_sequence else x).softmax(-1)
+        top, chosen = shares.topk(self.top_k, dim=-1)
+        return shares, top, chosen
 
     def routing(self) -> dict[str, Any]:
         """Return the share of the choices that fell on each expert, and the routers' entropy.
@@ -117,6 +122,12 @@ class Experts(nn.Module):
         """Forget what was routed."""
         self.counts.zero_()
         self.entropy.zero_()
+
+    def _are_tokens(self, x: Tensor) -> bool:
+        """Return whether these are the rows' tokens; DeBERTa also sends its relative positions
+        through queries and keys."""
+        mask = self.running.mask
+        return mask is None or mask.shape == x.shape[:2]
 
     def _note(self, shares: Tensor, chosen: Tensor, mask: Tensor | None) -> None:
         """Keep the loss that balances the load in training, and the statistics otherwise."""

@@ -12,12 +12,12 @@ from space.errors import UserError
 from trainers.columns import Columns
 from trainers.data.fingerprint import fingerprint
 from trainers.data.images import pixels_of
-from trainers.data.labelling import Labelling, one_stratum, single_notices, unknown_notices
+from trainers.data.labelling import Labelling, unknown_notices
 from trainers.data.labels import labelling_of
 from trainers.data.notices import first, image_overlap_notices, in_rows, overlap_notices
+from trainers.data.parting import parted, sampled, sealed_off
 from trainers.data.scale import TargetScale
 from trainers.data.sources import read_source
-from trainers.data.stratify import can_split, sample_rows, split_rows
 from trainers.image_input import ImageInput
 from trainers.tasks import Task
 
@@ -66,6 +66,7 @@ def load_data(
     validation_share: float,
     seed: int,
     image: ImageInput | None = None,
+    test_share: float | None = None,
 ) -> TaskData:
     """Load, check, split and sample the data of a study.
 
@@ -80,30 +81,35 @@ def load_data(
         validation_share: share of the rows to validate on where `validation` is None.
         seed: of the split and the sample.
         image: what images the backbone reads, where the task is one of images.
+        test_share: share of the rows of `train` or `source` that are sealed off as the test split
+            (see trainers/data/sealed.py), parted after validation and before the sample.
 
     Raises:
         UserError: what the user gave cannot be read or cannot be trained on.
     """
-    where = "data.train" if source is None else f"data.source {source}"
+    where = where_trained(source)
     place = where if validation is None else "data.validation"
     labelling = labelling_of(task, columns)
     notices: list[str] = []
-    frame = read_source(task, source, train, columns, where, notices)
-    frame = _usable(task, labelling, frame, where, notices)
+    frame = usable_rows(task, source, train, columns, where, notices)
     labelling.check(frame, where)
     if validation is None:
-        sides = _parted(labelling, frame, validation_share, seed, where, notices)
+        sides = parted(labelling, frame, validation_share, seed, where, notices)
     else:
-        other = read_source(task, None, validation, columns, place, notices)
-        sides = frame, _usable(task, labelling, other, place, notices)
-    training = _sample(labelling, sides[0], rows, seed, where, notices)
+        sides = frame, usable_rows(task, None, validation, columns, place, notices)
+    training = sides[0]
+    if test_share is not None:
+        training, _ = sealed_off(labelling, training, test_share, len(frame), seed, where)
+    training = sampled(labelling, training, rows, seed, where, notices)
     labelling.check(training, where)
     notices.extend(unknown_notices(labelling, training, sides[1], place))
-    labels = labelling.names({*labelling.counts(training), *labelling.counts(sides[1])})
+    # The sealed rows of the same file give no more than the names of their labels.
+    known = (training, sides[1], *([] if test_share is None else [frame]))
+    labels = labelling.names({name for side in known for name in labelling.counts(side)})
     scale = labelling.scale(training)
     data = TaskData(
-        train=_split(task, labelling, training, labels, scale, image, where),
-        validation=_split(task, labelling, sides[1], labels, scale, image, place),
+        train=split_of(task, labelling, training, labels, scale, image, where),
+        validation=split_of(task, labelling, sides[1], labels, scale, image, place),
         labels=labels,
         scale=scale,
         notices=(),
@@ -119,10 +125,25 @@ def load_data(
     )
 
 
-def _usable(
-    task: Task, labelling: Labelling, frame: pandas.DataFrame, where: str, notices: list[str]
+def where_trained(source: str | None) -> str:
+    """Return what the user wrote the training rows under, for messages."""
+    return "data.train" if source is None else f"data.source {source}"
+
+
+def usable_rows(
+    task: Task,
+    source: str | None,
+    path: Path | None,
+    columns: Columns,
+    where: str,
+    notices: list[str],
 ) -> pandas.DataFrame:
-    """Return the rows that have all their inputs and a label, checked."""
+    """Read rows; return those that have all their inputs and a label, checked.
+
+    Arguments and errors as in trainers.data.sources.read_source.
+    """
+    labelling = labelling_of(task, columns)
+    frame = read_source(task, source, path, columns, where, notices)
     empty = pandas.Series(False, index=frame.index)
     for name in task.inputs:
         empty |= frame[name].map(_is_empty)
@@ -157,54 +178,7 @@ def _spelled(name: str) -> str:
     return {"text": "a text", "text_pair": "a second text", "words": "words"}.get(name, "an image")
 
 
-def _parted(
-    labelling: Labelling,
-    frame: pandas.DataFrame,
-    share: float,
-    seed: int,
-    where: str,
-    notices: list[str],
-) -> tuple[pandas.DataFrame, pandas.DataFrame]:
-    """Part rows into those of training and those of validation."""
-    if len(frame) == 1:
-        raise UserError(
-            f"{where}: has 1 row, of which none can be kept for validation. Add rows, or name a"
-            " file in data.validation."
-        )
-    notices.extend(single_notices(labelling, frame, where))
-    strata = labelling.strata(frame)
-    if not labelling.each_side and not can_split(strata, share):
-        strata = one_stratum(frame)
-    kept, held_out = split_rows(strata, share, seed, where)
-    return frame.iloc[kept], frame.iloc[held_out]
-
-
-def _sample(
-    labelling: Labelling,
-    frame: pandas.DataFrame,
-    rows: int | None,
-    seed: int,
-    where: str,
-    notices: list[str],
-) -> pandas.DataFrame:
-    if rows is None:
-        return frame
-    if rows > len(frame):
-        notices.append(f"data.rows: {where} has {len(frame)} training rows, not {rows}; all used.")
-        return frame
-    strata = labelling.strata(frame)
-    n_strata = len(numpy.unique(strata))
-    if rows < n_strata and labelling.each_side:
-        raise UserError(
-            f"data.rows: {rows} rows cannot hold one of each of the {n_strata} labels in {where}; "
-            f"at least {n_strata} are needed."
-        )
-    if rows < n_strata:
-        strata = one_stratum(frame)
-    return frame.iloc[sample_rows(strata, rows, seed)]
-
-
-def _split(
+def split_of(
     task: Task,
     labelling: Labelling,
     frame: pandas.DataFrame,
@@ -213,6 +187,7 @@ def _split(
     image: ImageInput | None,
     where: str,
 ) -> Split:
+    """Return rows as a split: inputs, and labels in the order of `labels`."""
     inputs: dict[str, Sequence[Any]] = {}
     for name in task.inputs:
         if name == "image":

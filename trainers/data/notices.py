@@ -24,47 +24,56 @@ def first(items: Sequence[object]) -> str:
 
 
 def overlap_notices(
-    task: Task, train: pandas.DataFrame, validation: pandas.DataFrame, where: str
+    task: Task,
+    train: pandas.DataFrame,
+    held_out: pandas.DataFrame,
+    where: str,
+    side: str = "validation",
 ) -> list[str]:
-    """Tell of validation rows whose texts or words stand in training too."""
+    """Tell of rows of a side that was held out whose texts or words stand in training too."""
     what = "a text" if task.inputs == ("text",) else "the same " + " and ".join(task.inputs)
     return _overlap(
         _keys(task, train),
-        _keys(task, validation),
-        list(validation["row"]),
-        f"{what} that stands in training too, apart from case and spaces",
+        _keys(task, held_out),
+        list(held_out["row"]),
+        f"{side} with {what} that stands in training too, apart from case and spaces",
         where,
     )
 
 
 def image_overlap_notices(
-    train: NDArray[numpy.uint8], validation: NDArray[numpy.uint8], rows: Sequence[int], where: str
+    train: NDArray[numpy.uint8],
+    held_out: NDArray[numpy.uint8],
+    rows: Sequence[int],
+    where: str,
+    side: str = "validation",
 ) -> list[str]:
-    """Tell of validation images that stand in training too, pixel by pixel as they are read.
+    """Tell of images of a side that stand in training too, pixel by pixel as they are read.
 
     Args:
         train: (rows, channels, height, width).
-        validation: the same.
-        rows: numbers of the validation rows.
-        where: what the user wrote the validation rows under.
+        held_out: the same.
+        rows: numbers of the rows held out.
+        where: what the user wrote these rows under.
+        side: what they are held out for.
     """
-    what = "an image that stands in training too"
-    return _overlap(_digests(train), _digests(validation), rows, what, where)
+    what = f"{side} with an image that stands in training too"
+    return _overlap(_digests(train), _digests(held_out), rows, what, where)
 
 
 def _overlap(
     train: Sequence[object],
-    validation: Sequence[object],
+    held_out: Sequence[object],
     rows: Sequence[int],
     what: str,
     where: str,
 ) -> list[str]:
     known = set(train)
-    shared = [row for row, key in zip(rows, validation, strict=True) if key in known]
+    shared = [row for row, key in zip(rows, held_out, strict=True) if key in known]
     if not shared:
         return []
     return [
-        f"{where}: {in_rows(len(shared))} of {len(rows)} in validation with {what}"
+        f"{where}: {in_rows(len(shared))} of {len(rows)} in {what}"
         f" (row {first(shared)}): scores will be too good."
     ]
 

@@ -12,7 +12,9 @@ from space.errors import UserError
 Rows = NDArray[numpy.int64]
 
 
-def split_rows(labels: Rows, share: float, seed: int, where: str) -> tuple[Rows, Rows]:
+def split_rows(
+    labels: Rows, share: float, seed: int, where: str, key: str = "data.validation_share"
+) -> tuple[Rows, Rows]:
     """Part rows into training and validation rows with like shares of each label.
 
     A label that occurs once stays in training: one row cannot stand on both sides.
@@ -22,6 +24,7 @@ def split_rows(labels: Rows, share: float, seed: int, where: str) -> tuple[Rows,
         share: share of the rows that go to validation, above 0 and below 1.
         seed: the same seed and labels give the same rows.
         where: what the user wrote the rows under, for messages.
+        key: what the user wrote the share under.
 
     Returns:
         Sorted row indices of training and of validation.
@@ -34,7 +37,7 @@ def split_rows(labels: Rows, share: float, seed: int, where: str) -> tuple[Rows,
     rows = numpy.flatnonzero(frequent)
     n_labels = int((counts > 1).sum())
     if not _can_split(len(rows), n_labels, share):
-        raise UserError(_too_few(len(rows), n_labels, share, where))
+        raise UserError(_too_few(len(rows), n_labels, share, where, key))
     train, validation = train_test_split(
         rows, test_size=share, random_state=seed, stratify=inverse[rows]
     )
@@ -87,16 +90,17 @@ def _can_split(n_rows: int, n_labels: int, share: float) -> bool:
     return n_labels > 0 and min(n_validation, n_rows - n_validation) >= n_labels
 
 
-def _too_few(n_rows: int, n_labels: int, share: float, where: str) -> str:
+def _too_few(n_rows: int, n_labels: int, share: float, where: str, key: str) -> str:
+    held_out = key.removeprefix("data.").removesuffix("_share")
     if n_labels == 0:
         return (
-            f"{where}: every label occurs once, so no row can be kept for validation. "
+            f"{where}: every label occurs once, so no row can be kept for {held_out}. "
             "Is data.label the right column?"
         )
     a_row = "a row" if n_labels == 1 else f"a row of each of {n_labels} labels"
     needed = next(n for n in itertools.count(2 * n_labels) if _can_split(n, n_labels, share))
     return (
-        f"{where}: {n_rows} rows are too few for a validation share of {share:g}: each side needs "
+        f"{where}: {n_rows} rows are too few for a {held_out} share of {share:g}: each side needs "
         f"{a_row}, so at least {needed} rows. Add rows, change "
-        "data.validation_share, or name a file in data.validation."
+        f"{key}, or name a file in data.{held_out}."
     )
