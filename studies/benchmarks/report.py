@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 BEGIN, END = "<!-- replays: begin -->", "<!-- replays: end -->"
 EARLY = 0.4
 """Of the unpruned study's FLOPs: where pruned ones are looked at as well."""
+RUNGS = {"1 epoch": 1 / 3, "1/3 of an epoch": 1 / 9}
+"""First rungs, as shares of a training of 3 epochs."""
 
 Found = Mapping["Row", Mapping[str, list[Outcome]]]
 """For each row, for each data set, its replays by their seed."""
@@ -40,6 +42,7 @@ def _samplers(found: Found) -> str:
                 _shown(_final(found, row, checked=True)),
                 _against(found, row, other),
                 _shown(_until_last_gain(_lists(found, row))),
+                *(_shown(_with_foresight(_lists(found, row), rung)) for rung in RUNGS.values()),
             ]
         )
     head = [
@@ -49,6 +52,7 @@ def _samplers(found: Found) -> str:
         "with the other training seed",
         "minus random (p)",
         "share of its FLOPs until its last gain",
+        *(f"the same with foresight after {name}" for name in RUNGS),
     ]
     return "Samplers, nothing pruned:\n\n" + _markdown(head, lines) if lines else ""
 
@@ -158,6 +162,10 @@ def _final(found: Found, row: "Row", *, checked: bool = False) -> list[float]:
 
 def _until_last_gain(own: Lists) -> list[float]:
     return by_seed(own, lambda data, seed: own[data][seed].share_to_reach(own[data][seed]))
+
+
+def _with_foresight(own: Lists, rung: float) -> list[float]:
+    return by_seed(own, lambda data, seed: own[data][seed].share_with_foresight(rung))
 
 
 def _against(found: Found, row: "Row", other: "Row | None") -> str:

@@ -53,6 +53,19 @@ class Outcome:
                 return gflops / limit
         return 1.0
 
+    def share_with_foresight(self, rung: float) -> float:
+        """Return what would have been enough, had a pruner known the end of each training.
+
+        The same proposals up to the last gain; what adds nothing is stopped after the share `rung`
+        of its training. No pruner with a first rung there needs less, and none knows the ends.
+        """
+        n_needed = next(n for n, value in enumerate(self.searched) if value >= self.end()) + 1
+        spent, before, reached = 0.0, 0.0, 0.0
+        for gflops, value in zip(self.gflops[:n_needed], self.searched, strict=False):
+            spent += (gflops - before) * (1.0 if value > reached else rung)
+            before, reached = gflops, value
+        return spent / self.gflops[-1]
+
     def end(self, *, checked: bool = False) -> float:
         """Return the hypervolume at the end of the study."""
         return (self.checked if checked else self.searched)[-1]

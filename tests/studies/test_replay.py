@@ -143,6 +143,14 @@ class TestScores:
         assert self.TWO.share_to_reach(self.ONE) == 1
         assert not self.TWO.reaches(self.ONE)
 
+    def test_with_foresight_what_adds_nothing_is_stopped_at_the_rung(self):
+        study = Outcome(
+            gflops=[3, 6, 9, 12], searched=[0.2, 0.2, 0.5, 0.5], checked=[0] * 4, n_pruned=0
+        )
+        assert study.share_with_foresight(1 / 3) == pytest.approx((3 + 1 + 3) / 12)
+        assert study.share_with_foresight(1.0) == pytest.approx(9 / 12)
+        assert self.ONE.share_with_foresight(1 / 3) == 1.0
+
     def test_means_and_their_intervals(self):
         assert Mean.of([0.5] * 30) == Mean(value=0.5, low=0.5, high=0.5)
         spread = Mean.of([0.0, 1.0] * 50)
