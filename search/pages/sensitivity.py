@@ -63,7 +63,7 @@ def sensitivity_html(snapshot: StudySnapshot) -> str:
         shown = [knob for knob in knobs if title_of(objective) != f"trainable {knob.title}"]
         figure = sensitivity_figure(shown, values, objective)
         n_rows = -(-len(shown) // _COLUMNS)
-        parts.append(plot(figure, f"sensitivity-{index}", f"{_ROW_PX * n_rows + 44}px"))
+        parts.append(plot(figure, f"sensitivity-{index}", f"{_ROW_PX * n_rows + 44}px", "760px"))
     return page(snapshot.study_name, title, in_numbers(snapshot), *parts)
 
 

@@ -221,7 +221,7 @@ class TestMlflow:
 class TestStatus:
     def test_shows_counts_and_the_front(self, invoke):
         text = invoke("status")
-        assert text.startswith("Study 'topics': 5 of 5 trials\n")
+        assert text.startswith("Study 'topics' is not running: 5 of 5 trials\n")
         assert "Pareto front, cheapest first" in text
 
     def test_gives_scripts_the_same_as_json(self, place, invoke):

@@ -168,7 +168,7 @@ class TestSelect:
             ("trial:99", "no trial 99: its trials are 0 to 23"),
             ("trial:x", "takes the number of a trial, but got `trial:x`"),
             ("acuracy", "Did you mean `accuracy`?"),
-            ("infrence_gflops<=0.2", "Did you mean `inference_gflops`?"),
+            ("infrence_gflops<=0.2", "Did you mean `inference_gflops`"),
             ("accuracy<0.2", "a number, but got `accuracy<0.2`"),
             ("accuracy<=much", "a number, but got `accuracy<=much`"),
         ],

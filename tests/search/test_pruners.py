@@ -4,7 +4,7 @@ import random
 import time
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from search.pruners import (
@@ -129,6 +129,7 @@ class TestParetoHalving:
                 if dominates(rung[number], values, directions):
                     assert other in ends
 
+    @settings(suppress_health_check=[HealthCheck.filter_too_much])  # few cases have such a front
     @given(rungs(least=4), st.lists(st.integers(0, 3), min_size=3, max_size=3))
     def test_a_trial_that_its_front_stops_is_stopped_with_worse_values_too(self, case, worse):
         rung, directions = case

@@ -78,6 +78,7 @@ MISPLACED = """
     }
     return found;
 """
+WORDS = "return document.querySelector('h1') ? document.body.innerText : '';"
 
 
 class Site:
@@ -282,7 +283,7 @@ def test_the_description_says_what_was_asked_and_found(site, browser):
 
 @needs_chromium
 def test_the_experiment_is_listed_and_opens_as_model_training(site, browser):
-    opened(browser, f"{site.base}/#/experiments")
+    opened(browser, f"{site.base}/#/experiments{MODE}")
     wait_for(lambda: "quickstart" in text_of(browser))
     shot(browser, "experiments")
     browser.find_element("link text", "quickstart").click()
