@@ -102,7 +102,6 @@ class AnswerSheet:
 
     def __init__(self, config: BundleConfig, split: Split) -> None:
         self._config = config
-        self._split = split
         self._rows: list[RowAnswer | None] = [None] * len(split)
         self._decisions: list[tuple[Tensor, Tensor, Tensor]] = []
         self._numbers = numpy.zeros((2, len(split)))
