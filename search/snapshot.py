@@ -124,10 +124,13 @@ def next_commands(study: StudySpec, path: Path) -> tuple[str, ...]:
     output = f"{study.name.replace(' ', '-')}-knee"
     sample = path.with_name(f"{study.data.source}-rows.csv")
     rows = study.data.train or (str(sample) if sample.exists() else "your-rows.csv")
+    sealed = study.data.test is not None or study.data.test_share is not None
     return tuple(
         shlex.join([command, *words])
         for words in (
             ["ui", str(path)],
+            *([["confirm", str(path)]] if sealed else []),
+            ["report", str(path), "--output", f"{study.name.replace(' ', '-')}-report.html"],
             ["export", str(path), "--select", "knee", "--output", output],
             ["predict", output, "--input", rows, "--output", f"{output}-predictions.csv"],
         )

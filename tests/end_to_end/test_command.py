@@ -145,6 +145,7 @@ class TestSearch:
     def test_prints_the_next_commands(self, searched):
         assert [words[1] for words in printed_commands(searched.stdout)] == [
             "ui",
+            "report",
             "export",
             "predict",
         ]
