@@ -1,7 +1,6 @@
 """The command line. Heavy libraries are imported by the command that needs them, so that help
 and errors come at once."""
 
-import gc
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ import search
 import space
 import trainers
 from space.errors import UserError
+from trainers.collector import collector_paused
 
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -103,16 +103,16 @@ def search_command(
 def status_command(study_file: Path, overrides: Sequence[str], as_json: bool) -> None:
     """Show what a study has so far, also while it runs."""
     # A short command that reads thousands of trials: collecting garbage took a quarter of it.
-    gc.disable()
-    study = _load(study_file, overrides)
-    from search.status import status_as_json, status_in_words
-    from search.store import load_study
+    with collector_paused():
+        study = _load(study_file, overrides)
+        from search.status import status_as_json, status_in_words
+        from search.store import load_study
 
-    stored = load_study(study)
-    if as_json:
-        click.echo(json.dumps(status_as_json(stored, study), indent=2))
-    else:
-        click.echo(status_in_words(stored, study))
+        stored = load_study(study)
+        if as_json:
+            click.echo(json.dumps(status_as_json(stored, study), indent=2))
+        else:
+            click.echo(status_in_words(stored, study))
 
 
 @main.command("ui")

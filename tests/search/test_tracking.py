@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -346,6 +347,31 @@ class TestThread:
         assert "\n" not in warning
         assert "secret" not in warning
         assert "The study goes on" in warning
+
+    def test_training_waits_for_the_interpreter_for_moments_only(self):
+        """A page that is drawn in pure Python must not stop a training that starts operators."""
+        began, drawn = threading.Event(), threading.Event()
+
+        class Drawing:
+            place = "nowhere"
+
+            def update(self, snapshot):
+                began.set()
+                while not drawn.is_set():
+                    sum(range(100))
+
+        switch_s = sys.getswitchinterval()
+        thread = TrackingThread(Drawing(), print)
+        thread.submit(lambda: SNAPSHOT)
+        assert began.wait(10)
+        started = time.monotonic()
+        for _ in range(200):
+            time.sleep(0)  # Gives the interpreter away, as each operator of torch does.
+        waited_s = time.monotonic() - started
+        drawn.set()
+        thread.close(lambda: SNAPSHOT)
+        assert waited_s < 0.5  # 1 s and more with Python's own 5 ms.
+        assert sys.getswitchinterval() == switch_s
 
     def test_close_waits_no_longer_than_told(self):
         class Stuck:
