@@ -7,6 +7,7 @@ from search.context import prepare
 from search.study_file import load_study_file
 from space.errors import UserError
 from tests.end_to_end.tiny_study import tiny_backbone, write_rows, write_study
+from tests.search.finished_study import tracking_store
 from tests.search.valid_study import VALID
 from trainers.backbone import load_backbone
 
@@ -62,3 +63,15 @@ def context_of(tmp_path, backbone, loaded, monkeypatch):
         return prepare(study, tmp_path, stage=lambda _: None)
 
     return run
+
+
+@pytest.fixture
+def uri(tmp_path, monkeypatch):
+    """A new store; the working directory is empty and must stay so."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    folder = tmp_path / "store"
+    folder.mkdir()
+    yield tracking_store(folder)
+    assert list(here.iterdir()) == []

@@ -1,89 +1,31 @@
 """The MLflow projection, read back with MLflow's own client, and what a dead server costs."""
 
 import os
-import socket
-import sys
-import threading
-import time
 from collections import Counter
-from contextlib import closing
-from functools import partial
 
 import pytest
 from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
 
 from search.front import pareto_front
-from search.mlflow_client import ENVIRONMENT, artifact_folder, redacted
+from search.mlflow_client import artifact_folder, redacted
 from search.note import note
 from search.pages.table import PAGES
 from search.tracking import Projection
-from search.tracking_thread import TrackingThread
 from space.adapter import Adapter
 from space.errors import UserError
 from space.spec import AdapterSpec
-from tests.search.finished_study import finished_trials, snapshot_of, tracking_store, trial_of
+from tests.search.finished_study import finished_trials, snapshot_of, trial_of
+from tests.search.read_store import ReadStore
 
 TRIALS = finished_trials(9)
 SNAPSHOT = snapshot_of(TRIALS)
 
 
-class Store:
-    """A tracking store read back without any code of ours."""
-
-    def __init__(self, uri):
-        self.client = MlflowClient(uri)
-
-    def experiment(self):
-        return self.client.get_experiment_by_name("quickstart")
-
-    def runs(self, kind):
-        found = self.client.search_runs(
-            [self.experiment().experiment_id], f"tags.`paradapt.kind` = '{kind}'", max_results=1000
-        )
-        return sorted(found, key=lambda run: int(run.data.tags.get("paradapt.trial", -1)))
-
-    def parent(self):
-        (run,) = self.runs("study")
-        return run
-
-    def points(self, run, metric):
-        history = self.client.get_metric_history(run.info.run_id, metric)
-        return [(point.step, point.value, point.timestamp) for point in history]
-
-    def everything(self):
-        """All runs with every point, without what may differ between two looks."""
-        runs = [*self.runs("study"), *self.runs("trial")]
-        return [
-            (
-                run.info.run_id,
-                run.info.status,
-                run.info.start_time,
-                run.info.end_time,
-                run.data.params,
-                run.data.tags,
-                {metric: self.points(run, metric) for metric in run.data.metrics},
-            )
-            for run in runs
-        ]
-
-
-@pytest.fixture
-def uri(tmp_path, monkeypatch):
-    """A new store; the working directory is empty and must stay so."""
-    here = tmp_path / "here"
-    here.mkdir()
-    monkeypatch.chdir(here)
-    folder = tmp_path / "store"
-    folder.mkdir()
-    yield tracking_store(folder)
-    assert list(here.iterdir()) == []
-
-
 @pytest.fixture
 def projected(uri):
     Projection(uri, "quickstart").update(SNAPSHOT)
-    return Store(uri)
+    return ReadStore(uri)
 
 
 def test_the_experiment_opens_as_model_development_and_keeps_files_beside_the_store(projected, uri):
@@ -108,7 +50,7 @@ def test_every_trial_is_a_child_run_with_its_end(projected):
 def test_a_failed_trial_is_a_failed_run_with_its_reason(uri):
     failed = trial_of(None, end="failed", reason="the loss is not finite")
     Projection(uri, "quickstart").update(snapshot_of([failed]))
-    (run,) = Store(uri).runs("trial")
+    (run,) = ReadStore(uri).runs("trial")
     assert (run.info.status, run.data.tags["paradapt.reason"]) == (
         "FAILED",
         failed.user_attrs["reason"],
@@ -137,7 +79,7 @@ def test_rungs_within_an_epoch_have_steps_in_hundredths_of_one(uri):
     for epoch, done in zip(trial.user_attrs["history"], (0.25, 0.5, 1.0), strict=True):
         epoch["epoch"] = done
     Projection(uri, "quickstart").update(snapshot_of([trial]))
-    store = Store(uri)
+    store = ReadStore(uri)
     (run,) = store.runs("trial")
     assert [step for step, _, _ in store.points(run, "train_loss")] == [25, 50, 100]
 
@@ -147,7 +89,7 @@ def test_a_final_value_equal_to_the_last_epochs_is_no_second_point(uri):
     for trial in (kept, other):
         trial.user_attrs["history"][-1]["accuracy"] = 0.75
     Projection(uri, "quickstart").update(snapshot_of([kept, other]))
-    store = Store(uri)
+    store = ReadStore(uri)
     first, second = store.runs("trial")
     assert [step for step, _, _ in store.points(first, "accuracy")] == [1, 2, 3]
     # A better epoch than the last one was kept: its value is the run's final one.
@@ -158,7 +100,7 @@ def test_values_that_are_not_finite_are_left_out(uri):
     trial = trial_of(None, end="failed", metrics={"train_loss": float("inf"), "train_s": 2.0})
     trial.user_attrs["history"][0]["macro_f1"] = float("nan")
     Projection(uri, "quickstart").update(snapshot_of([trial]))
-    store = Store(uri)
+    store = ReadStore(uri)
     (run,) = store.runs("trial")
     assert run.data.metrics["train_s"] == 2.0
     assert len(store.points(run, "train_loss")) == 3
@@ -190,15 +132,15 @@ def test_the_note_holds_the_front_as_a_table():
 def test_updating_again_from_here_or_another_process_changes_nothing(uri):
     projection = Projection(uri, "quickstart")
     projection.update(SNAPSHOT)
-    before = Store(uri).everything()
+    before = ReadStore(uri).everything()
     projection.update(SNAPSHOT)
     Projection(uri, "quickstart").update(SNAPSHOT)
-    assert Store(uri).everything() == before
+    assert ReadStore(uri).everything() == before
 
 
 def test_a_running_study_grows_and_ends(uri):
     projection = Projection(uri, "quickstart")
-    store = Store(uri)
+    store = ReadStore(uri)
     projection.update(snapshot_of(TRIALS[:2], status="running"))
     assert store.parent().info.status == "RUNNING"
     projection.update(snapshot_of(TRIALS[:4], status="interrupted"))
@@ -214,7 +156,7 @@ def test_a_running_study_grows_and_ends(uri):
 @pytest.mark.parametrize("logged", [0, 1, 7])
 def test_a_run_that_a_killed_process_left_is_completed_without_a_second_point(uri, logged):
     Projection(uri, "quickstart").update(snapshot_of([]))
-    store = Store(uri)
+    store = ReadStore(uri)
     history = TRIALS[0].user_attrs["history"]
     run = store.client.create_run(
         store.experiment().experiment_id,
@@ -267,7 +209,7 @@ def test_a_long_structure_and_many_params_and_epochs_fit_mlflows_limits(uri):
     many = {f"choice_{i}": i for i in range(230)}
     trial = trial_of([0.7, 1.0], spec=spec, n_epochs=400, params=many)
     Projection(uri, "quickstart").update(snapshot_of([trial]))
-    store = Store(uri)
+    store = ReadStore(uri)
     (run,) = store.runs("trial")
     assert len(spec.to_json()) > 6000
     assert "spec" not in run.data.params
@@ -305,110 +247,6 @@ def test_a_database_elsewhere_needs_a_folder_for_artifacts(tmp_path):
 )
 def test_no_password_is_shown(text, shown):
     assert redacted(text) == shown
-
-
-class TestThread:
-    def test_the_latest_snapshot_wins_and_close_completes(self, uri):
-        warnings = []
-        thread = TrackingThread(Projection(uri, "quickstart"), warnings.append, interval_s=0.2)
-        began = time.monotonic()
-        for n_trials in range(1, 9):
-            thread.submit(partial(snapshot_of, TRIALS[:n_trials], status="running"))
-        assert time.monotonic() - began < 0.5
-        assert thread.close(lambda: SNAPSHOT)
-        store = Store(uri)
-        assert len(store.runs("trial")) == len(TRIALS)
-        assert store.parent().info.status == "FINISHED"
-        assert warnings == []
-
-    def test_a_closed_port_costs_seconds_and_one_warning(self, monkeypatch):
-        for name in ENVIRONMENT:
-            monkeypatch.delenv(name, raising=False)
-        with closing(socket.socket()) as unused:
-            unused.bind(("127.0.0.1", 0))
-            port = unused.getsockname()[1]
-        self.check_dead(f"http://me:secret@127.0.0.1:{port}", within_s=10)
-
-    def test_a_server_that_never_answers_costs_seconds_and_one_warning(self, monkeypatch):
-        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-        with closing(socket.create_server(("127.0.0.1", 0))) as hole:
-            self.check_dead(f"http://me:secret@127.0.0.1:{hole.getsockname()[1]}", within_s=10)
-
-    def check_dead(self, uri, within_s):
-        warnings = []
-        began = time.monotonic()
-        thread = TrackingThread(Projection(uri, "quickstart"), warnings.append, interval_s=0.1)
-        thread.submit(lambda: snapshot_of(TRIALS[:1], status="running"))
-        time.sleep(1.5)
-        thread.submit(lambda: snapshot_of(TRIALS[:2], status="running"))
-        assert not thread.close(lambda: SNAPSHOT)
-        assert time.monotonic() - began < within_s
-        (warning,) = warnings
-        assert "\n" not in warning
-        assert "secret" not in warning
-        assert "The study goes on" in warning
-
-    def test_training_waits_for_the_interpreter_for_moments_only(self):
-        """A page that is drawn in pure Python must not stop a training that starts operators."""
-        began, drawn = threading.Event(), threading.Event()
-
-        class Drawing:
-            place = "nowhere"
-
-            def update(self, snapshot):
-                began.set()
-                while not drawn.is_set():
-                    sum(range(100))
-
-        switch_s = sys.getswitchinterval()
-        thread = TrackingThread(Drawing(), print)
-        thread.submit(lambda: SNAPSHOT)
-        assert began.wait(10)
-        started = time.monotonic()
-        for _ in range(200):
-            time.sleep(0)  # Gives the interpreter away, as each operator of torch does.
-        waited_s = time.monotonic() - started
-        drawn.set()
-        thread.close(lambda: SNAPSHOT)
-        assert waited_s < 0.5  # 1 s and more with Python's own 5 ms.
-        assert sys.getswitchinterval() == switch_s
-
-    def test_close_waits_no_longer_than_told(self):
-        class Stuck:
-            place = "here"
-            released = threading.Event()
-
-            def update(self, snapshot):
-                self.released.wait(20)
-
-        stuck = Stuck()
-        thread = TrackingThread(stuck, print)
-        began = time.monotonic()
-        assert not thread.close(lambda: SNAPSHOT, wait_s=0.3)
-        assert time.monotonic() - began < 2
-        stuck.released.set()
-
-    def test_a_server_that_comes_back_gets_everything(self, uri):
-        warnings = []
-        projection = Projection(uri, "quickstart")
-        update, calls = projection.update, []
-
-        class Flaky:
-            place = projection.place
-
-            def update(self, snapshot):
-                calls.append(snapshot)
-                if len(calls) == 1:
-                    raise ConnectionError("down")
-                update(snapshot)
-
-        thread = TrackingThread(Flaky(), warnings.append, interval_s=0.05)
-        thread.submit(lambda: snapshot_of(TRIALS[:1], status="running"))
-        while not calls:
-            time.sleep(0.01)
-        assert thread.close(lambda: SNAPSHOT)
-        assert len(Store(uri).runs("trial")) == len(TRIALS)
-        assert len(warnings) == 1
 
 
 def test_environment_of_the_user_is_kept(monkeypatch, uri):
