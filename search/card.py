@@ -1,4 +1,4 @@
-"""The model card of an exported structure: README.md of its bundle."""
+"""The model card of an exported structure: README.md of its folder, without its last parts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -34,7 +34,6 @@ def model_card(
     )
     measured = metrics["measured_gflops_at_mean_length"]
     exits = ", no row leaving early" if config.spec.exits else ""
-    inputs = ", ".join(f"{name}=[...]" for name in config.what.inputs)
     return f"""# {config.provenance["study"]}, trial {trial.number}
 
 A trained adapter structure for {config.task}, found by Paradapt.
@@ -51,14 +50,7 @@ One sample of {n_tokens} tokens (the mean length) was counted on the live model 
 {measured:.4g} GFLOPs in the deployed form{exits}. Scores are of the validation rows that the search
 itself looked at, so they are somewhat too good; no test data were used.
 
-{_experts(trial)}{_exit_curve(config, trial, exit_metric)}## Use
-
-    paradapt predict . --input rows.csv --output predictions.csv
-
-or in Python: `bundle = trainers.bundle.load(folder)` and
-`trainers.predict.predict(bundle, {inputs})`.
-The files are checked against SHA256SUMS, and the backbone against its fingerprint.
-"""
+{_experts(trial)}{_exit_curve(config, trial, exit_metric)}"""
 
 
 def _facts(config: BundleConfig) -> str:

@@ -16,6 +16,7 @@ import click
 import search
 import space
 import trainers
+from search.formats import FORMATS, format_named
 from space.errors import UserError
 from trainers.collector import collector_paused
 
@@ -138,18 +139,37 @@ def ui_command(study_file: Path, port: int, overrides: Sequence[str]) -> None:
     help="knee, the name of an objective, trial:N, or a bound such as 'inference_gflops<=0.2'.",
 )
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="New folder.")
-@click.option("--format", "form", type=click.Choice(["bundle"]), default="bundle")
+@click.option(
+    "--format", "form", type=click.Choice(list(FORMATS)), default="bundle", show_default=True
+)
+@click.option("--int8", is_flag=True, help="onnx, openvino: linear layers in eight bits.")
+@click.option("--offline", is_flag=True, help="With the backbone's weights and tokenizer.")
+@click.option("--register", metavar="NAME", help="mlflow: as the champion of this name.")
 @_SET
 @_command
 def export_command(
-    study_file: Path, choice: str, output: Path, form: str, overrides: Sequence[str]
+    study_file: Path,
+    choice: str,
+    output: Path,
+    form: str,
+    int8: bool,
+    offline: bool,
+    register: str | None,
+    overrides: Sequence[str],
 ) -> None:
     """Write a point of the front, trained, to a folder."""
     study = _load(study_file, overrides)
     from search.export import export_study
+    from trainers.export.format import Options
 
     trial, structure = export_study(
-        study, study_file, choice, output, tell=lambda text: click.echo(f"note: {text}", err=True)
+        study,
+        study_file,
+        choice,
+        output,
+        format_named(form),
+        Options(int8=int8, offline=offline, register=register),
+        tell=lambda text: click.echo(f"note: {text}", err=True),
     )
     click.echo(f"Trial {trial} ({structure}) is in {output}.")
 

@@ -1,4 +1,4 @@
-"""Export a point of the front as a bundle."""
+"""Export a point of the front, trained, in one of the formats."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,22 +19,33 @@ from search.store import CONTRACT, check_contract, load_study, redacted
 from search.study_file import StudySpec
 from space.errors import UserError
 from space.spec import AdapterSpec
-from trainers.bundle import BundleConfig, check_free, write_bundle
+from trainers.bundle import BundleConfig, LoadedBundle
+from trainers.export.format import Format, Options, Source
+from trainers.export.writing import write_export
 from trainers.flops import measure_gflops
-from trainers.model import deploy
+from trainers.folder import check_free
+from trainers.model import build, deploy
 from trainers.weights import FILE_NAME, read_tensors, trial_folder
 
 
 def export_study(
-    study: StudySpec, path: Path, choice: str, folder: Path, tell: Callable[[str], None]
+    study: StudySpec,
+    path: Path,
+    choice: str,
+    folder: Path,
+    form: Format,
+    options: Options,
+    tell: Callable[[str], None],
 ) -> tuple[int, str]:
-    """Write the chosen point's structure and weights to `folder`, and mark it as the choice.
+    """Write the chosen point, trained, to `folder` in one format, and mark it as the choice.
 
     Args:
         study: the checked study file.
         path: where the study file is.
         choice: what `--select` names.
         folder: new, or empty.
+        form: the format.
+        options: what else the user asked of it.
         tell: is told where MLflow's pages could not be brought up to date.
 
     Returns:
@@ -42,7 +53,8 @@ def export_study(
 
     Raises:
         UserError: there is no study yet, nothing fits the choice, the study's backbone or data
-            changed, the weights are gone, or the folder is in use.
+            changed, the weights are gone, the format cannot express the structure, or the folder is
+            in use.
     """
     check_free(folder)
     stored = load_study(study)
@@ -51,24 +63,38 @@ def export_study(
     )
     context = prepare(study, path.resolve().parent, stage=lambda _: None)
     check_contract(stored, context)
-    export(context, stored, trial, choice, folder)
+    write_export(form, source_of_trial(context, stored, trial, choice), folder, options)
     stored.set_user_attr(CHOSEN, trial.number)
     refresh_pages(stored, study, path, tell)
     return trial.number, structure(trial)
 
 
-def export(
-    context: StudyContext, stored: optuna.Study, trial: FrozenTrial, choice: str, folder: Path
-) -> None:
-    """Write one trial's structure and weights to `folder`.
+def source_of_trial(
+    context: StudyContext, stored: optuna.Study, trial: FrozenTrial, choice: str
+) -> Source:
+    """Return a trial's structure with its weights, ready to be written in any format.
+
+    Args:
+        context: of the study.
+        stored: the study.
+        trial: with stored weights.
+        choice: what selected it.
 
     Raises:
-        UserError: the weights are gone or not this structure's, or the folder is in use.
+        UserError: the weights are gone or not this structure's.
     """
     spec = AdapterSpec.from_json(trial.user_attrs["spec"])
     source = trial_folder(context.weights_folder, trial.number) / FILE_NAME
     state = read_tensors(source)
-    model = context.model_of(spec)
+    # On the frozen weights as they were loaded: a study may have trained on them in bfloat16.
+    model = build(
+        context.backbone,
+        spec,
+        context.n_outputs,
+        seed=0,
+        head=context.task.head,
+        ways=context.cost.ways,
+    )
     try:
         model.load_trained_state(state)
     except ValueError as error:
@@ -90,8 +116,13 @@ def export(
     metrics = {**trial.user_attrs["metrics"], "measured_gflops_at_mean_length": measured}
     if EXIT_CURVE in trial.user_attrs:
         metrics[EXIT_CURVE] = trial.user_attrs[EXIT_CURVE]
-    card = model_card(config, trial, metrics, n_tokens, exit_metric(context))
-    write_bundle(folder, config, state, metrics, card)
+    return Source(
+        bundle=LoadedBundle(config=config, backbone=context.backbone, model=model),
+        rows=context.validation,
+        n_tokens=n_tokens,
+        metrics=metrics,
+        card=model_card(config, trial, metrics, n_tokens, exit_metric(context)),
+    )
 
 
 def _provenance(

@@ -4,9 +4,7 @@ config.yaml (structure, task, labels, backbone, provenance), adapter.safetensors
 head), metrics.json, README.md (model card) and SHA256SUMS over all of them.
 """
 
-import hashlib
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from space.errors import UserError
 from trainers.backbone import Backbone, load_backbone
 from trainers.bundle_config import BundleConfig, config_of
 from trainers.calibration import ways
+from trainers.folder import check_sums
 from trainers.model import AdaptedModel, build
 from trainers.tasks import Task
 from trainers.weights import FILE_NAME, read_tensors, write_tensors
@@ -27,15 +26,15 @@ from trainers.weights import FILE_NAME, read_tensors, write_tensors
 __all__ = [
     "BundleConfig",
     "LoadedBundle",
-    "check_free",
     "head_shape",
     "load",
+    "load_files",
     "n_outputs",
     "read_config",
     "write_bundle",
 ]
 
-CONFIG, METRICS, CARD, SUMS = "config.yaml", "metrics.json", "README.md", "SHA256SUMS"
+CONFIG, METRICS, CARD = "config.yaml", "metrics.json", "README.md"
 _FILES = (CONFIG, FILE_NAME, METRICS, CARD)
 
 
@@ -49,49 +48,23 @@ class LoadedBundle:
 
 
 def write_bundle(
-    folder: Path,
-    config: BundleConfig,
-    state: Mapping[str, Tensor],
-    metrics: Mapping[str, Any],
-    card: str,
+    folder: Path, config: BundleConfig, state: Mapping[str, Tensor], metrics: Mapping[str, Any]
 ) -> None:
-    """Write a bundle: whole, or not at all.
+    """Write the files of a bundle, all but its card.
 
     Args:
-        folder: new, or empty.
+        folder: exists; trainers.folder.new_folder makes it whole.
         config: goes into config.yaml.
         state: what was trained.
         metrics: plain data: values by name, and the curve of the early exits where there are any.
-        card: the text of README.md.
 
     Raises:
-        UserError: the folder exists and is not empty, or cannot be written.
+        OSError: it cannot be written.
     """
-    check_free(folder)
-    partial = folder.with_name(f".{folder.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        text = yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
-        (partial / CONFIG).write_text(text, encoding="utf-8")
-        write_tensors(state, partial / FILE_NAME)
-        (partial / METRICS).write_text(json.dumps(dict(metrics), indent=2) + "\n", "utf-8")
-        (partial / CARD).write_text(card, encoding="utf-8")
-        sums = "".join(f"{_sha256(partial / name)}  {name}\n" for name in _FILES)
-        (partial / SUMS).write_text(sums, encoding="ascii")
-        if folder.exists():
-            folder.rmdir()
-        partial.replace(folder)
-    except OSError as error:
-        raise UserError(f"--output {folder}: cannot be written ({error}).") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def check_free(folder: Path) -> None:
-    """Raise UserError unless a bundle can be written at `folder` without loss."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"--output {folder}: exists already; nothing is overwritten. Name another.")
+    text = yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
+    (folder / CONFIG).write_text(text, encoding="utf-8")
+    write_tensors(state, folder / FILE_NAME)
+    (folder / METRICS).write_text(json.dumps(dict(metrics), indent=2) + "\n", "utf-8")
 
 
 def load(folder: Path | str) -> LoadedBundle:
@@ -102,7 +75,13 @@ def load(folder: Path | str) -> LoadedBundle:
             not there or another one.
     """
     folder = Path(folder)
-    config = read_config(folder)
+    _check(folder)
+    return load_files(folder)
+
+
+def load_files(folder: Path) -> LoadedBundle:
+    """Load a bundle whose files were checked; arguments and errors as in `load`."""
+    config = _config_in(folder)
     backbone = load_backbone(config.backbone, task=config.task)
     if backbone.fingerprint != config.backbone_fingerprint:
         raise UserError(
@@ -147,37 +126,20 @@ def read_config(folder: Path) -> BundleConfig:
     Raises:
         UserError: a file is missing, was changed, or does not hold what it should.
     """
+    _check(folder)
+    return _config_in(folder)
+
+
+def _check(folder: Path) -> None:
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such bundle; `paradapt export` writes one.")
-    _check_sums(folder)
+    check_sums(folder, _FILES)
+
+
+def _config_in(folder: Path) -> BundleConfig:
     path = folder / CONFIG
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not YAML ({error}).") from error
     return config_of(raw, path)
-
-
-def _check_sums(folder: Path) -> None:
-    path = folder / SUMS
-    if not path.is_file():
-        raise UserError(f"{folder}: no bundle of paradapt: it has no {SUMS}.")
-    sums = {}
-    for line in path.read_text(encoding="ascii", errors="replace").splitlines():
-        sha256, _, name = line.partition("  ")
-        sums[name] = sha256
-    for name in _FILES:
-        if name not in sums:
-            raise UserError(f"{path}: has no line for {name}; the bundle is incomplete.")
-        if not (folder / name).is_file():
-            raise UserError(f"{folder / name}: is missing; the bundle is incomplete.")
-        if _sha256(folder / name) != sums[name]:
-            raise UserError(
-                f"{folder / name}: was changed or damaged since the export (its SHA-256 is not the"
-                f" one in {SUMS}). Export it anew."
-            )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -52,7 +52,6 @@ def test_it_has_structure_scores_and_how_to_use_it():
     assert "| trainable parameters | 1,234 |" in text
     assert "One sample of 21 tokens (the mean length)" in text and "0.13 GFLOPs" in text
     assert "- Labels: no, yes\n- Texts are cut at 48 tokens.\n" in text
-    assert "predict(bundle, text=[...])" in text
     assert "## Experts" not in text and "## Early exits" not in text and "leave" not in text
 
 
@@ -60,12 +59,12 @@ def test_it_has_structure_scores_and_how_to_use_it():
     ("changes", "has", "lacks"),
     [
         ({"task": "text-regression", "labels": ()}, "Texts are cut", "Labels"),
-        ({"task": "causal-lm", "labels": ()}, "predict(bundle, text=[...])", "Labels"),
-        ({"task": "image-classification"}, "predict(bundle, image=[...])", "Texts are cut"),
+        ({"task": "causal-lm", "labels": ()}, "for causal-lm", "Labels"),
+        ({"task": "image-classification"}, "for image-classification", "Texts are cut"),
         ({"columns": Columns(label_separator=";")}, "A row may have several of them", "leaves"),
         (
             {"task": "text-pair-classification", "columns": Columns(text_pair="b")},
-            "predict(bundle, text=[...], text_pair=[...])",
+            "for text-pair-classification",
             "several of them",
         ),
     ],

@@ -13,8 +13,9 @@ from space.spec import AdapterSpec
 from tests.trainers.learnable import LESSONS, rows_of
 from tests.trainers.test_bundle import config_for
 from tests.trainers.tiny import fill_randomly
+from tests.trainers.whole_bundle import write_whole
 from trainers.backbone import Backbone
-from trainers.bundle import n_outputs, write_bundle
+from trainers.bundle import n_outputs
 from trainers.data import Columns
 from trainers.model import build
 
@@ -97,7 +98,7 @@ def write_lesson_bundle(
         }
         | changes,
     )
-    write_bundle(folder, config, model.trained_state(), {}, "")
+    write_whole(folder, config, model.trained_state(), {}, "")
     return folder
 
 
