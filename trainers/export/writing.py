@@ -59,7 +59,8 @@ def write_export(form: Format, source: Source, folder: Path, options: Options) -
             "environment": config.provenance.get("environment"),
         }
         (partial / PROOF).write_text(json.dumps(proof, indent=2) + "\n", encoding="utf-8")
-        card = f"{source.card}{_proof_in_words(proof)}## Use\n\n{written.use.strip()}\n"
+        use = written.use.strip("\n")
+        card = f"{source.card}{_proof_in_words(proof)}## Use\n\n{use}\n"
         (partial / CARD).write_text(card, encoding="utf-8")
     return proof
 
