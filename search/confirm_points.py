@@ -1,4 +1,7 @@
-"""Which points are confirmed: chosen ones of the front, the study's baselines, and references."""
+"""Which points are confirmed: chosen ones of the front, the study's baselines, and references.
+
+Beside each chosen structure with experts stands its plain counterpart, with as many parameters.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +14,7 @@ from optuna.trial import FrozenTrial
 from search.baselines import baseline_title
 from search.front import pareto_front, structure, trained
 from search.objectives import SHARES
+from search.plain_twin import SUFFIX, has_experts
 from search.ranking import losses_of
 from search.references import FULL, REFERENCES, TFIDF
 from search.row_sums import ROW_METRICS
@@ -18,6 +22,7 @@ from search.selection import select
 from search.study_file import StudySpec
 from search.tables import counts, counts_in_words
 from space.errors import UserError
+from space.spec import AdapterSpec
 from trainers.tfidf import serves
 
 NEAR = 0.01
@@ -35,9 +40,11 @@ class Point:
     key: str
     title: str
     trial: FrozenTrial | None
-    """None: a reference."""
+    """None: a reference, or a plain counterpart."""
     marks: tuple[str, ...] = ()
     """Why it was chosen."""
+    plain_of: FrozenTrial | None = None
+    """The trial with experts whose plain counterpart it is (search/plain_twin.py)."""
 
     @property
     def baseline(self) -> str | None:
@@ -95,6 +102,7 @@ def points_of(
     for mark, trial in _chosen(trials, stored.directions, study.objective_names, choices):
         marks.setdefault(trial.number, []).append(mark)
     points = [_point(trials[number], tuple(own)) for number, own in marks.items()]
+    points += [_plain(point.trial) for point in points if point.trial and _sparse(point.trial)]
     for trial in _baselines(trials):
         if trial.number not in marks:
             points.append(_point(trial, ()))
@@ -110,6 +118,19 @@ def _point(trial: FrozenTrial, marks: tuple[str, ...]) -> Point:
     name = trial.user_attrs.get("baseline")
     title = f"trial {trial.number}" if name is None else baseline_title(name)
     return Point(key=name or f"trial-{trial.number}", title=title, trial=trial, marks=marks)
+
+
+def _sparse(trial: FrozenTrial) -> bool:
+    return has_experts(AdapterSpec.from_json(trial.user_attrs["spec"]))
+
+
+def _plain(trial: FrozenTrial) -> Point:
+    return Point(
+        key=f"trial-{trial.number}{SUFFIX}",
+        title=f"trial {trial.number} with plain adapters",
+        trial=None,
+        plain_of=trial,
+    )
 
 
 def _baselines(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

@@ -12,6 +12,7 @@ from search.confirmed import ConfirmedRun
 from search.context import StudyContext
 from search.exits import EXIT_THRESHOLD, row_gflops
 from search.objectives import known_costs
+from search.plain_twin import plain_twin
 from search.references import FULL, TFIDF
 from search.study_file import StudySpec
 from search.training import train_structure
@@ -103,9 +104,12 @@ def _never_stop(_report: object) -> bool:
 
 
 def _trial(shared: Confirmation, point: Point, tick: Tick) -> ConfirmedRun:
-    assert point.trial is not None
-    context, attributes = shared.context, point.trial.user_attrs
+    trial = point.trial or point.plain_of
+    assert trial is not None
+    context, attributes = shared.context, trial.user_attrs
     spec = AdapterSpec.from_json(attributes["spec"])
+    if point.plain_of is not None:
+        spec = plain_twin(spec, context.backbone.shape)
     learning = Learning(**attributes["learning"])
     model, result = train_structure(
         context, spec, learning, report=_never_stop, tick=tick, validating=False

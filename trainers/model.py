@@ -140,9 +140,17 @@ def _rebuilt(
         skips=nn.ModuleDict({str(s.layer): model.skips[str(s.layer)] for s in spec.skips}),
         exits=model.exits,
         side=None if spec.side is None else model.side,
-        head=model.head,
+        head=_head_on(backbone, model.head),
         merge=merge,
     ).eval()
+
+
+def _head_on(backbone: Backbone, head: nn.Module) -> nn.Module:
+    """Return a model's head on a backbone: the backbone's own one may be in another precision."""
+    if not isinstance(head, FrozenHead):
+        return head
+    assert backbone.lm_head is not None
+    return FrozenHead(backbone.lm_head)
 
 
 def _assemble(

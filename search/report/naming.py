@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from search.plain_twin import SUFFIX
 from search.report.facts import Fact, trial_number
 from search.report.models import Model
 from search.report.shown import shown
@@ -25,6 +26,9 @@ def plain_title(model: Model, texts: Texts) -> str:
 
 
 def _baseline(name: str, texts: Texts) -> str:
+    if name.endswith(SUFFIX):
+        number = name.removesuffix(SUFFIX).removeprefix("trial-")
+        return texts.word("model.plain").format(n=number)
     key = f"model.{name}"
     return texts.word(key) if texts.has(key) else name.replace("_", " ")
 

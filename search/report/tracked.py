@@ -5,9 +5,10 @@ from pathlib import Path
 
 import optuna
 
-from search.mlflow_client import find_experiment, find_study_run, new_client, redacted
+from search.mlflow_client import find_experiment, find_study_run, new_client
 from search.report.report import report_html
 from search.study_file import StudySpec
+from space.redaction import redacted
 
 ARTIFACT = "report.html"
 

@@ -6,7 +6,9 @@ from optuna.study import StudyDirection
 from search.confirm_points import compared_metric, marks_now, near_best, points_of, usual_marks
 from search.front import knee, pareto_front
 from search.study_file import StudySpec
+from space.adapter import Adapter
 from space.errors import UserError
+from space.spec import AdapterSpec
 from tests.search.confirmed_study import memory_study
 from tests.search.finished_study import finished_trials, trial_of
 from tests.search.valid_study import VALID
@@ -47,6 +49,18 @@ def test_by_default_the_usual_points_the_baselines_and_the_references(stored):
     assert marks.keys() == {"knee", "best accuracy", "cheapest within 1 point of the best"}
     assert marks["knee"].trial.number == knee(front, stored.directions).number
     assert marks["best accuracy"].trial.values[0] == max(t.values[0] for t in front)
+
+
+def test_a_chosen_structure_with_experts_gets_its_plain_counterpart():
+    sparse = Adapter(
+        layer=0, role="query", kind="lora", rank=4, alpha=8, experts=4, top_k=1, router="token"
+    )
+    spec = AdapterSpec(depth=1, adapters=(sparse,))
+    own, plain, *others = points(memory_study([trial_of((0.9, 0.1), number=0, spec=spec)]))
+    assert own.key == "trial-0"
+    assert plain.key == "trial-0-plain" and plain.title == "trial 0 with plain adapters"
+    assert plain.about("accuracy")["baseline"] == "trial-0-plain" and plain.marks == ()
+    assert [point.key for point in others] == ["full_fine_tuning", "tfidf"]
 
 
 def test_one_point_may_be_all_of_them():

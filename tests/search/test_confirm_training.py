@@ -11,6 +11,7 @@ from search.confirm_full_rate import choose_full_rate
 from search.confirm_points import Point, compared_metric
 from search.confirm_training import open_sealed, score_full_rate, train_point
 from search.context import prepare
+from search.plain_twin import plain_twin
 from search.references import FULL, TFIDF
 from search.row_sums import ROW_METRICS
 from search.study_file import load_study_file
@@ -110,6 +111,20 @@ def test_rows_leave_early_at_the_threshold_that_the_search_chose(shared, thresho
         lengths = TokenStats.of(shared.context.validation.lengths.tolist())
         first, last = replace(cost, tokens=lengths).gflops_behind(spec)
         assert run.metrics["inference_gflops"] == pytest.approx(behind[1] * first / last)
+
+
+def test_a_plain_counterpart_has_as_many_parameters_and_no_expert(shared):
+    sparse = Adapter(
+        layer=1, role="query", kind="lora", rank=2, alpha=4.0, experts=4, top_k=1, router="token"
+    )
+    own = point_of(AdapterSpec(depth=2, adapters=(sparse,)))
+    plain = Point(key="trial-0-plain", title="plain", trial=None, plain_of=own.trial)
+    sizes = [train(shared, point).metrics["trainable_params"] for point in (own, plain)]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.15)
+    (adapter,) = plain_twin(
+        AdapterSpec(depth=2, adapters=(sparse,)), shared.context.backbone.shape
+    ).adapters
+    assert adapter.experts == 1 and adapter.rank > sparse.rank and adapter.layer == 1
 
 
 def test_full_fine_tuning_leaves_the_shared_weights_bit_for_bit(shared):
