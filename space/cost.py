@@ -145,6 +145,26 @@ def skip_params(skip: TokenSkip, shape: BackboneShape) -> int:
     return shape.width + 2 * skip.rank * shape.width + skip.rank + shape.width
 
 
+def trainable_params(spec: AdapterSpec, shape: BackboneShape, head: HeadShape) -> int:
+    """Return how many parameters of a structure are trained.
+
+    Raises:
+        KeyError: the backbone lacks a role.
+    """
+    adapters = sum(adapter_params(adapter, shape) for adapter in spec.adapters)
+    skips = sum(skip_params(skip, shape) for skip in spec.skips)
+    side = 0 if spec.side is None else spec.side.n_params(shape.width)
+    heads = (1 + len(spec.exits)) * _head_params(spec, shape, head)
+    return adapters + skips + side + heads
+
+
+def _head_params(spec: AdapterSpec, shape: BackboneShape, head: HeadShape) -> int:
+    if not head.trained:
+        return 0
+    pooling = shape.width if spec.pooling == "attention" else 0
+    return pooling + shape.width * head.n_outputs + head.n_outputs
+
+
 @dataclass(frozen=True, kw_only=True)
 class CostModel:
     """What structures cost on one backbone, for one task and one data set."""
@@ -157,10 +177,7 @@ class CostModel:
 
     def trainable_params(self, spec: AdapterSpec) -> int:
         """Return how many parameters are trained: adapters, routers, side, pooling and heads."""
-        adapters = sum(adapter_params(adapter, self.shape) for adapter in spec.adapters)
-        skips = sum(skip_params(skip, self.shape) for skip in spec.skips)
-        side = 0 if spec.side is None else spec.side.n_params(self.shape.width)
-        return adapters + skips + side + (1 + len(spec.exits)) * self._head_params(spec)
+        return trainable_params(spec, self.shape, self.head)
 
     def adapter_mib(self, spec: AdapterSpec) -> float:
         """Return the size of the trained weights in MiB (float32)."""
@@ -234,12 +251,6 @@ class CostModel:
             for adapter in spec.adapters
         )
         return heads + adapters + sum(self._beside_macs(spec, skip.layer) for skip in spec.skips)
-
-    def _head_params(self, spec: AdapterSpec) -> int:
-        if not self.head.trained:
-            return 0
-        pooling = self.shape.width if spec.pooling == "attention" else 0
-        return pooling + self.shape.width * self.head.n_outputs + self.head.n_outputs
 
     def _head_macs(self, spec: AdapterSpec) -> float:
         # a score for each token, then the weighted sum of the tokens

@@ -16,7 +16,7 @@ def params_for(space: SearchSpace, spec: AdapterSpec, learning: Learning) -> dic
 
     None means that the structure lies outside the space.
     """
-    replay = _Replay(_wanted(space, spec, learning))
+    replay = _Replay(wanted_params(space, spec, learning))
     try:
         found = space.sample(replay)
     except _OutsideSpace:
@@ -24,7 +24,9 @@ def params_for(space: SearchSpace, spec: AdapterSpec, learning: Learning) -> dic
     return replay.asked if found == (spec, learning) else None
 
 
-def _wanted(space: SearchSpace, spec: AdapterSpec, learning: Learning) -> dict[str, Any]:
+def wanted_params(space: SearchSpace, spec: AdapterSpec, learning: Learning) -> dict[str, Any]:
+    """Return the values of a space's parameters that make a structure, offered there or not; None
+    where the structure has no such value."""
     wanted: dict[str, Any] = {
         "depth": spec.depth,
         "pooling": spec.pooling,

@@ -1,6 +1,7 @@
 """A structure as plain data: which adapters stand where, and how deep the backbone runs."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -290,8 +291,8 @@ def _numbers_in_words(numbers: tuple[int, ...]) -> str:
 
 
 def _check_distinct(rule: str, places: list[str]) -> None:
-    for place in places:
-        if places.count(place) > 1:
+    for place, n_times in Counter(places).items():
+        if n_times > 1:
             raise ValueError(f"{rule}, but {place}.")
 
 

@@ -5,6 +5,7 @@ Shapes: `B` batch, `N` tokens, `C` outputs, `V` vocabulary.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy
@@ -29,6 +30,20 @@ Inputs = Mapping[str, Sequence[Any]]
 """For each input of the task its values, one a row."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Deployed:
+    """A bundle in the form that answers: what can be merged is merged, once for all chunks."""
+
+    bundle: LoadedBundle
+    run: Callable[[Batch], tuple[Tensor, Columns]]
+    """Gives the logits of a batch, and the column of its exits if there are any."""
+
+
+def deployed(bundle: LoadedBundle) -> Deployed:
+    """Return the bundle in the form that answers; the bundle is left as it is."""
+    return Deployed(bundle=bundle, run=_runner(bundle, deploy(bundle.model, bundle.backbone)))
+
+
 def answers_for(bundle: LoadedBundle, inputs: Inputs) -> Columns:
     """Return the columns that prediction adds to these rows.
 
@@ -41,37 +56,81 @@ def answers_for(bundle: LoadedBundle, inputs: Inputs) -> Columns:
     - none: n_tokens, log_likelihood (the sum, in nats, over all tokens but the first, which follows
       none) and perplexity (its mean's exponential; NaN where there is a single token).
 
-    With early exits also exit_depth: how many blocks ran.
+    With early exits also exit_depth: how many blocks ran. A row of which the tokenizer makes no
+    token at all has None.
 
     Args:
         bundle: a trained structure.
         inputs: what the rows hold.
     """
+    return answers(deployed(bundle), inputs, encoded(bundle, inputs))
+
+
+def encoded(bundle: LoadedBundle, inputs: Inputs) -> Table:
+    """Return rows as the backbone reads them; the model is not needed for this."""
     config = bundle.config
-    table = encode(unlabelled(config.what, inputs), config.what, bundle.backbone, config.max_length)
-    run = _runner(bundle, deploy(bundle.model, bundle.backbone))
-    answer = _ANSWERS[config.what.labels]
-    columns: Columns = {name: [None] * len(table) for name in added_columns(bundle)}
-    with torch.inference_mode():
-        for rows in sorted_batches(table.lengths, batch_size_of(bundle, table)):
-            batch = table.collate(rows)
-            logits, exits = run(batch)
-            own = {name: [values[row] for row in rows] for name, values in inputs.items()}
-            for name, values in (answer(config, own, batch, logits) | exits).items():
-                for row, value in zip(rows, values, strict=True):
-                    columns[name][row] = value
+    return encode(unlabelled(config.what, inputs), config.what, bundle.backbone, config.max_length)
+
+
+@torch.inference_mode()
+def answers(
+    model: Deployed,
+    inputs: Inputs,
+    table: Table,
+    told: Callable[[int], None] = lambda _: None,
+) -> Columns:
+    """Return the columns of answers_for; rows of like length run together.
+
+    Args:
+        model: the bundle that answers.
+        inputs: what the rows hold.
+        table: the same, as `encoded` returns them.
+        told: is told after each batch how many rows are answered for.
+    """
+    bundle = model.bundle
+    answer = _ANSWERS[bundle.config.what.labels]
+    columns = _unanswered(bundle, inputs, len(table))
+    readable = numpy.flatnonzero(table.lengths)
+    n_done = len(table) - len(readable)
+    for places in sorted_batches(table.lengths[readable], batch_size_of(bundle, table)):
+        rows = readable[places]
+        batch = table.collate(rows)
+        logits, exits = model.run(batch)
+        own = {name: [values[row] for row in rows] for name, values in inputs.items()}
+        for name, values in (answer(bundle.config, own, batch, logits) | exits).items():
+            column = columns[name]
+            for row, value in zip(rows.tolist(), values, strict=True):
+                column[row] = value
+        n_done += len(rows)
+        told(n_done)
     return columns
 
 
-def added_columns(bundle: LoadedBundle) -> list[str]:
-    """Return the names of the columns that prediction adds."""
+def _unanswered(bundle: LoadedBundle, inputs: Inputs, n_rows: int) -> Columns:
+    """Return the columns as they are for rows without a token."""
+    columns: Columns = {name: [None] * n_rows for name in added_columns(bundle)}
+    labels = bundle.config.what.labels
+    if labels == "tags":
+        columns["prediction"] = [[None] * len(words) for words in inputs["words"]]
+    elif labels == "none":
+        columns["n_tokens"] = [0] * n_rows
+    return columns
+
+
+def added_columns(bundle: LoadedBundle) -> dict[str, str]:
+    """Return name and kind of the columns that prediction adds.
+
+    Kinds are text, number (a float), count (an integer) and tags (a list of texts).
+    """
     task = bundle.config.what
     if task.labels == "none":
-        return ["n_tokens", "log_likelihood", "perplexity"]
-    names = ["prediction"]
+        return {"n_tokens": "count", "log_likelihood": "number", "perplexity": "number"}
+    columns = {"prediction": {"number": "number", "tags": "tags"}.get(task.labels, "text")}
     if task.labels in ("class", "classes"):
-        names += [f"probability_{label}" for label in bundle.config.labels]
-    return [*names, *(["exit_depth"] if bundle.config.exit_threshold is not None else [])]
+        columns |= {f"probability_{label}": "number" for label in bundle.config.labels}
+    if bundle.config.exit_threshold is not None:
+        columns["exit_depth"] = "count"
+    return columns
 
 
 def batch_size_of(bundle: LoadedBundle, table: Table) -> int:

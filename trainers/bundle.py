@@ -1,7 +1,11 @@
 """The bundle: a trained structure in a folder, to be carried away and served.
 
 config.yaml (structure, task, labels, backbone, provenance), adapter.safetensors (adapters and
-head), metrics.json, README.md (model card) and SHA256SUMS over all of them.
+head), metrics.json, README.md (model card) and SHA256SUMS over all of them. An offline kit has the
+backbone too (trainers/offline.py).
+
+A bundle may come from anywhere. Everything in it is checked before it is used, and before memory is
+taken for it; nothing in it is run.
 """
 
 import json
@@ -10,16 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+import torch
 from torch import Tensor
 
-from space.cost import HeadShape
+from space.cost import HeadShape, trainable_params
 from space.errors import UserError
 from trainers.backbone import Backbone, load_backbone
 from trainers.bundle_config import BundleConfig, config_of
 from trainers.calibration import ways
 from trainers.folder import check_sums
-from trainers.model import AdaptedModel, build
+from trainers.model import AdaptedModel, build, check_fits
+from trainers.offline import BACKBONE, CODE, check_backbone
+from trainers.plain_yaml import as_yaml, read_yaml
 from trainers.tasks import Task
 from trainers.weights import FILE_NAME, read_tensors, write_tensors
 
@@ -61,8 +67,7 @@ def write_bundle(
     Raises:
         OSError: it cannot be written.
     """
-    text = yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
-    (folder / CONFIG).write_text(text, encoding="utf-8")
+    (folder / CONFIG).write_text(as_yaml(config.to_dict()), encoding="utf-8")
     write_tensors(state, folder / FILE_NAME)
     (folder / METRICS).write_text(json.dumps(dict(metrics), indent=2) + "\n", "utf-8")
 
@@ -81,29 +86,59 @@ def load(folder: Path | str) -> LoadedBundle:
 
 def load_files(folder: Path) -> LoadedBundle:
     """Load a bundle whose files were checked; arguments and errors as in `load`."""
-    config = _config_in(folder)
-    backbone = load_backbone(config.backbone, task=config.task)
-    if backbone.fingerprint != config.backbone_fingerprint:
-        raise UserError(
-            f"{folder}: was trained on a backbone with the fingerprint"
-            f" {config.backbone_fingerprint[:12]}..., but {config.backbone!r} now has"
-            f" {backbone.fingerprint[:12]}...; its answers would be wrong. Give it the backbone"
-            " that it was trained on."
-        )
-    task = config.what
-    model = build(
-        backbone,
-        config.spec,
-        n_outputs(task, config.labels, backbone),
-        seed=0,
-        head=task.head,
-        ways=ways(),
-    )
+    config = config_of(read_yaml(folder / CONFIG), folder / CONFIG)
+    backbone = _backbone_of(config, folder)
+    task, width = config.what, n_outputs(config.what, config.labels, backbone)
+    state = read_tensors(folder / FILE_NAME)
+    check_fits(backbone, config.spec)
+    # What a structure takes is not known to be little before its weights are seen to be there.
+    wanted = trainable_params(config.spec, backbone.shape, head_shape(task, width))
+    _check_tensors(state, wanted, folder / FILE_NAME)
+    model = build(backbone, config.spec, width, seed=0, head=task.head, ways=ways())
     try:
-        model.load_trained_state(read_tensors(folder / FILE_NAME))
+        model.load_trained_state(state)
     except ValueError as error:
         raise UserError(f"{folder / FILE_NAME}: {error}") from error
     return LoadedBundle(config=config, backbone=backbone, model=model)
+
+
+def _backbone_of(config: BundleConfig, folder: Path) -> Backbone:
+    """Return the backbone that lies in the folder, or else the one that the config names."""
+    own = folder / BACKBONE
+    name = config.backbone
+    if own.exists():
+        check_backbone(own)
+        name = str(own.resolve())
+    backbone = load_backbone(name, task=config.task)
+    if backbone.fingerprint != config.backbone_fingerprint:
+        raise UserError(
+            f"{folder}: was trained on a backbone with the fingerprint"
+            f" {config.backbone_fingerprint[:12]}..., but {name!r} now has"
+            f" {backbone.fingerprint[:12]}...; its answers would be wrong. Give it the backbone"
+            " that it was trained on, or move it to this one: `paradapt migrate"
+            f" {folder} --backbone {name} --data STUDY.yaml --output NEW_FOLDER`."
+        )
+    if backbone.image is None and config.max_length > backbone.max_tokens:
+        raise UserError(
+            f"{folder / CONFIG}: `max_length` is at most {backbone.max_tokens}, which is all that"
+            f" {name!r} has positions for, but got {config.max_length}."
+        )
+    return backbone
+
+
+def _check_tensors(state: Mapping[str, Tensor], n_wanted: int, path: Path) -> None:
+    """Raise UserError unless these can be weights of a structure with so many parameters."""
+    n_found = sum(tensor.numel() for tensor in state.values())
+    if n_found < n_wanted:
+        raise UserError(
+            f"{path}: The weights do not belong to this structure: it has {n_wanted:,} trained"
+            f" parameters, but the file holds {n_found:,}."
+        )
+    for name, tensor in state.items():
+        if tensor.dtype != torch.float32:
+            raise UserError(f"{path}: {name} is of {tensor.dtype}; trained weights are float32.")
+        if not tensor.isfinite().all():
+            raise UserError(f"{path}: {name} holds values that are not finite numbers.")
 
 
 def n_outputs(task: Task, labels: Sequence[str], backbone: Backbone) -> int:
@@ -127,19 +162,10 @@ def read_config(folder: Path) -> BundleConfig:
         UserError: a file is missing, was changed, or does not hold what it should.
     """
     _check(folder)
-    return _config_in(folder)
+    return config_of(read_yaml(folder / CONFIG), folder / CONFIG)
 
 
 def _check(folder: Path) -> None:
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such bundle; `paradapt export` writes one.")
-    check_sums(folder, _FILES)
-
-
-def _config_in(folder: Path) -> BundleConfig:
-    path = folder / CONFIG
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML ({error}).") from error
-    return config_of(raw, path)
+    check_sums(folder, _FILES, closed=(BACKBONE, CODE))

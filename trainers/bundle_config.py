@@ -12,6 +12,8 @@ from trainers.data import Columns, TargetScale
 from trainers.tasks import TASKS, Task, task_of
 
 FORMAT = 2
+MAX_TOKENS = 10**6
+"""More than any backbone has positions for."""
 
 _NONE = type(None)
 _KEYS: Mapping[str, tuple[type, ...]] = {
@@ -88,7 +90,7 @@ def config_of(raw: Any, path: Path) -> BundleConfig:
     try:
         spec = AdapterSpec.from_dict(raw["spec"])
         name, fingerprint = raw["backbone"]["name"], raw["backbone"]["fingerprint"]
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, OverflowError) as error:
         raise UserError(f"{path}: {error}") from error
     config = BundleConfig(
         task=raw["task"],
@@ -119,6 +121,10 @@ def _check_types(raw: Any, path: Path) -> None:
         if key not in raw or not isinstance(value, kinds) or isinstance(value, bool):
             named = " or ".join("null" if kind is _NONE else kind.__name__ for kind in kinds)
             raise UserError(f"{path}: `{key}` is missing or no {named}.")
+    if not 1 <= raw["max_length"] <= MAX_TOKENS:
+        raise UserError(
+            f"{path}: `max_length` is 1 to {MAX_TOKENS} tokens, but got {raw['max_length']}."
+        )
     if raw["task"] not in TASKS:
         raise UserError(
             f"{path}: `task` is one of {', '.join(TASKS)}, but got {raw['task']!r}."

@@ -6,15 +6,19 @@ a curve of quality against mean cost, not another training.
 Shapes: `B` batch, `C` outputs, `V` validation rows.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from trainers.metrics import Meter
 from trainers.model import AdaptedModel
+
+if TYPE_CHECKING:  # what only answers must not need torchmetrics
+    from trainers.metrics import Meter
 
 NEVER = 2.0
 """A threshold that no confidence reaches."""

@@ -9,7 +9,7 @@ from transformers.utils.hub import cached_file
 
 from space.errors import UserError
 
-_CONFIG = "preprocessor_config.json"
+CONFIG_FILE = "preprocessor_config.json"
 _NEEDED = ("num_channels", "image_size", "patch_size")
 
 
@@ -50,7 +50,7 @@ def image_input(name: str, source: str, config: Any) -> ImageInput:
     if size[0] % patch[0] or size[1] % patch[1]:
         raise UserError(
             f"backbone: {name!r} reads images of {size[0]} x {size[1]} pixels, which do not fall"
-            f" into patches of {patch[0]} x {patch[1]} ({_CONFIG})."
+            f" into patches of {patch[0]} x {patch[1]} ({CONFIG_FILE})."
         )
     return ImageInput(
         size=size,
@@ -62,9 +62,11 @@ def image_input(name: str, source: str, config: Any) -> ImageInput:
 
 
 def _preprocessor(name: str, source: str) -> dict[str, Any]:
-    path = Path(source) / _CONFIG
+    path = Path(source) / CONFIG_FILE
     if not Path(source).is_dir():
-        path = Path(cached_file(source, _CONFIG, _raise_exceptions_for_missing_entries=False) or "")
+        path = Path(
+            cached_file(source, CONFIG_FILE, _raise_exceptions_for_missing_entries=False) or ""
+        )
     if not path.is_file():
         return {}
     try:

@@ -1,28 +1,39 @@
 """Answer for the rows of a file with a bundle, chunk by chunk, so that memory stays flat."""
 
-import csv
-import itertools
-import json
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TypeVar
 
 import pandas
 
-from space.errors import UserError, close_matches
-from trainers.answers import added_columns, answers_for
+from space.errors import UserError
+from trainers.answers import (
+    Columns,
+    Inputs,
+    added_columns,
+    answers,
+    answers_for,
+    deployed,
+    encoded,
+)
 from trainers.bundle import LoadedBundle
-from trainers.data import iterate_table, pixels_of, read_images
-from trainers.data.conll import SUFFIXES, parse_list, read_conll
-from trainers.data.table import check_file
+from trainers.data import Table
 from trainers.entities import OUTSIDE
+from trainers.predicting.kept import Kept
+from trainers.predicting.reading import WHERE, Asked, open_asked
+from trainers.predicting.writing import check_names, check_target, format_of, new_rows
 
-CHUNK_ROWS = 2048
+CHUNK_ROWS = 8192
+"""Rows of like length run together, out of so many."""
+CHUNK_CELLS = 2**20
+"""Fewer rows where each has very many answers."""
 CHUNK_IMAGES = 256
-_WHERE = "--input"
 
-Chunk = tuple[pandas.DataFrame, dict[str, Sequence[Any]]]
-"""Rows as they are written again, and what the bundle reads of them."""
+_T = TypeVar("_T")
+Chunk = tuple[Kept, Inputs, Table]
+"""Rows as they are written again, what the bundle reads of them, and as the backbone reads it."""
 
 
 def predict_file(
@@ -30,15 +41,16 @@ def predict_file(
     source: Path,
     target: Path,
     *,
-    text: str | None,
-    told: Callable[[int], None],
+    text: str | None = None,
+    form: str | None = None,
+    told: Callable[[int, int | None], None] = lambda _done, _rows: None,
     noticed: Callable[[str], None] = lambda _: None,
 ) -> int:
-    """Write the rows of `source` to the CSV file `target` with the columns of the prediction.
+    """Write the rows of `source`, in their order, to `target` with the columns of the prediction.
 
-    Which columns these are is said at trainers.answers.answers_for. Lists are written as JSON, with
-    the tag `O` for words that were not read. Rows of a CoNLL file get the column `words`, those of
-    a folder or an .npz file the column `image`; all others keep their own.
+    Which columns these are is said at trainers.answers.answers_for; words that were not read have
+    the tag `O`. Rows of a CoNLL file get the column `words`, those of a folder or an .npz file the
+    column `image`; all others keep their own, in JSONL and Parquet with their types.
 
     Args:
         bundle: the trained structure.
@@ -46,7 +58,8 @@ def predict_file(
             or a table of paths.
         target: must not exist; written whole or not at all.
         text: the column of the texts, words or images; None: the one of the study.
-        told: is told how many rows are done.
+        form: csv, jsonl or parquet; None: by the suffix of `target`, else csv.
+        told: is told how many rows are answered for, and of about how many (None: not known).
         noticed: is told what the user should know of the answers, in words.
 
     Returns:
@@ -55,27 +68,38 @@ def predict_file(
     Raises:
         UserError: a file cannot be read or written, or lacks a column.
     """
-    if target.exists():
-        raise UserError(f"--output {target}: exists already; nothing is overwritten. Name another.")
-    if not target.parent.is_dir():
-        raise UserError(f"--output {target}: there is no folder {target.parent}.")
-    partial = target.with_name(f".{target.name}.partial")
-    n_rows = n_unread = 0
+    form = format_of(target, form)
+    check_target(target)
+    added = added_columns(bundle)
+    chunk_rows = max(1, min(CHUNK_ROWS, CHUNK_CELLS // len(added)))
     try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            for n_chunk, n_chunk_unread in _write_chunks(bundle, source, text, file):
-                n_rows, n_unread = n_rows + n_chunk, n_unread + n_chunk_unread
-                told(n_rows)
-        partial.replace(target)
-    except OSError as error:
-        raise UserError(f"--output {target}: cannot be written ({error}).") from error
-    finally:
-        partial.unlink(missing_ok=True)
-    if n_unread:
-        noticed(
-            f"{n_unread} words were not read and have the tag {OUTSIDE}: their rows were cut at"
-            f" {bundle.config.max_length} tokens, or the tokenizer makes nothing of them."
-        )
+        asked = open_asked(bundle, source, text, chunk_rows=chunk_rows, chunk_images=CHUNK_IMAGES)
+        check_names(asked.types, added, form, source)
+        notices = _Notices(bundle)
+        n_rows = 0
+        model = deployed(bundle)
+        with (
+            new_rows(target, form, asked.types, added) as writer,
+            contextlib.closing(_ahead(_read(bundle, asked))) as chunks,
+        ):
+            told(0, asked.n_rows)
+            for kept, inputs, table in chunks:
+                n_before = n_rows
+
+                def told_here(n_done: int, n_before: int = n_before) -> None:
+                    told(n_before + n_done, asked.n_rows)
+
+                columns = answers(model, inputs, table, told_here)
+                notices.look(inputs, table, columns)
+                writer.write(kept, columns)
+                n_rows += len(kept)
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{WHERE} {source}: holds bytes that are no UTF-8 text ({error}). Write its columns as"
+            " texts, or leave out those that are none."
+        ) from error
+    for sentence in notices.sentences():
+        noticed(sentence)
     return n_rows
 
 
@@ -90,108 +114,69 @@ def predict(bundle: LoadedBundle, **inputs: Sequence[Any]) -> pandas.DataFrame:
     return pandas.DataFrame(answers_for(bundle, inputs))
 
 
-def _write_chunks(
-    bundle: LoadedBundle, source: Path, text: str | None, file: TextIO
-) -> Iterator[tuple[int, int]]:
-    """Write chunk by chunk; yield how many rows each has, and how many words were not read."""
-    for number, (rows, inputs) in enumerate(_chunks(bundle, source, text)):
-        clash = [name for name in added_columns(bundle) if name in rows.columns]
-        if clash:
-            raise UserError(f"{_WHERE} {source}: has a column {clash[0]!r} already; rename it.")
-        added = answers_for(bundle, inputs)
-        n_unread = 0
-        if bundle.config.what.labels == "tags":
-            n_unread = sum(tag is None for tags in added["prediction"] for tag in tags)
-            added["prediction"] = [
-                _json([OUTSIDE if tag is None else tag for tag in tags])
-                for tags in added["prediction"]
-            ]
-        answered = pandas.concat([rows, pandas.DataFrame(added, index=rows.index)], axis=1)
-        answered.to_csv(file, index=False, header=number == 0, quoting=csv.QUOTE_MINIMAL)
-        yield len(rows), n_unread
+def _read(bundle: LoadedBundle, asked: Asked) -> Iterator[Chunk]:
+    return ((kept, inputs, encoded(bundle, inputs)) for kept, inputs in asked.chunks)
 
 
-def _json(texts: Sequence[str]) -> str:
-    return json.dumps(texts, ensure_ascii=False)
+def _ahead(items: Iterator[_T]) -> Generator[_T, None, None]:
+    """Yield the same items, each made in a thread while the one before it is worked on.
+
+    Tokenizers and torch let other threads run, so that another core reads while this one answers.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read") as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item
 
 
-def _chunks(bundle: LoadedBundle, source: Path, text: str | None) -> Iterator[Chunk]:
-    task = bundle.config.what
-    if "image" in task.inputs:
-        return _image_chunks(bundle, source, text)
-    if "words" in task.inputs and source.suffix.lower() in SUFFIXES:
-        return _conll_chunks(source)
-    return _table_chunks(bundle, source, text)
+class _Notices:
+    """What the user should know of the rows that were answered for."""
+
+    def __init__(self, bundle: LoadedBundle) -> None:
+        self._config = bundle.config
+        self._n_rows = self._n_blank = self._n_silent = self._n_unread = 0
+        self._first_blank = 0
+
+    def look(self, inputs: Inputs, table: Table, columns: Columns) -> None:
+        """Count what is odd in a chunk; words that were not read get the tag `O`."""
+        for place, empty in enumerate(_blank(inputs, len(table)), 1):
+            if empty:
+                self._first_blank = self._first_blank or self._n_rows + place
+                self._n_blank += 1
+        self._n_rows += len(table)
+        self._n_silent += int((table.lengths == 0).sum())
+        if self._config.what.labels == "tags":
+            tags = columns["prediction"]
+            self._n_unread += sum(tag is None for row in tags for tag in row)
+            columns["prediction"] = [[tag or OUTSIDE for tag in row] for row in tags]
+
+    def sentences(self) -> Iterator[str]:
+        """Yield what is to be told."""
+        if self._n_unread:
+            yield (
+                f"{self._n_unread} words were not read and have the tag {OUTSIDE}: their rows were"
+                f" cut at {self._config.max_length} tokens, or the tokenizer makes nothing of them."
+            )
+        if self._n_blank:
+            rows = "1 row holds" if self._n_blank == 1 else f"{self._n_blank} rows hold"
+            yield (
+                f"{rows} nothing to read (row {self._first_blank}"
+                f"{' first' if self._n_blank > 1 else ''}): what is answered for an empty text"
+                " means little."
+            )
+        if self._n_silent:
+            yield (
+                f"The tokenizer makes nothing of {self._n_silent} rows: their answers are empty."
+            )
 
 
-def _table_chunks(bundle: LoadedBundle, source: Path, text: str | None) -> Iterator[Chunk]:
-    task, columns = bundle.config.what, bundle.config.columns
-    wanted = {task.inputs[0]: text or columns.text}
-    if "text_pair" in task.inputs:
-        assert columns.text_pair is not None
-        wanted["text_pair"] = columns.text_pair
-    n_before = 0
-    for rows in iterate_table(source, _WHERE, CHUNK_ROWS):
-        for name, column in wanted.items():
-            hint = "" if name == "text_pair" else " Name the column of the texts with --text."
-            _check_column(rows, column, source, hint)
-        inputs: dict[str, Sequence[Any]] = {
-            name: list(rows[column]) for name, column in wanted.items()
-        }
-        if "words" in inputs:
-            inputs["words"] = [
-                _words(value, f"{_WHERE} {source}, row {n_before + place}")
-                for place, value in enumerate(inputs["words"], 1)
-            ]
-        n_before += len(rows)
-        yield rows, inputs
-
-
-def _check_column(rows: pandas.DataFrame, column: str, source: Path, hint: str) -> None:
-    if column not in rows.columns:
-        raise UserError(
-            f"{_WHERE} {source}: has no column {column!r}; it has"
-            f" {', '.join(map(str, rows.columns))}.{close_matches(column, rows.columns)}{hint}"
-        )
-    if list(rows.columns).count(column) > 1:
-        raise UserError(
-            f"{_WHERE} {source}: has several columns {column!r}; rename all but one of them."
-        )
-
-
-def _words(value: str, place: str) -> tuple[str, ...]:
-    """Return the words of a JSON list, or of a plain text parted at its blanks."""
-    is_list = value.lstrip().startswith("[")
-    return parse_list(value, place, "the words") if is_list else tuple(value.split())
-
-
-def _conll_chunks(source: Path) -> Iterator[Chunk]:
-    check_file(source, _WHERE, SUFFIXES)
-    sentences = read_conll(source, _WHERE)
-    while chunk := list(itertools.islice(sentences, CHUNK_ROWS)):
-        words = [sentence.words for sentence in chunk]
-        rows = pandas.DataFrame({"words": [_json(w) for w in words]})
-        yield rows, {"words": words}
-
-
-def _image_chunks(bundle: LoadedBundle, source: Path, column: str | None) -> Iterator[Chunk]:
-    column = column or bundle.config.columns.image
-    for rows, images in _image_rows(source, column):
-        assert bundle.backbone.image is not None
-        pixels: Any = pixels_of(images, bundle.backbone.image, _WHERE)
-        yield rows, {"image": pixels}
-
-
-def _image_rows(source: Path, column: str) -> Iterator[tuple[pandas.DataFrame, pandas.DataFrame]]:
-    """Yield rows as they are written again, and their images as `pixels_of` takes them."""
-    if source.is_dir() or source.suffix.lower() == ".npz":
-        frame = read_images(source, column, None, _WHERE)
-        for start in range(0, len(frame), CHUNK_IMAGES):
-            images = frame.iloc[start : start + CHUNK_IMAGES]
-            yield pandas.DataFrame({"image": images["name"]}), images
-        return
-    for rows in iterate_table(source, _WHERE, CHUNK_IMAGES):
-        _check_column(rows, column, source, " Name the column of the paths with --text.")
-        files = [source.parent / str(name) for name in rows[column]]
-        images = pandas.DataFrame({"image": pandas.Series(files, dtype="object")})
-        yield rows, images.assign(name=list(rows[column]))
+def _blank(inputs: Inputs, n_rows: int) -> Iterator[bool]:
+    """Yield for each row whether one of its texts is blank, or it has no words."""
+    columns = [values for name, values in inputs.items() if name != "image"]
+    if not columns:
+        return iter([False] * n_rows)
+    return (
+        any(not (value.strip() if isinstance(value, str) else value) for value in row)
+        for row in zip(*columns, strict=True)
+    )

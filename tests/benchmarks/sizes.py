@@ -20,6 +20,10 @@ class Sizes:
     """Training rows where the cache's gain is measured."""
     cuts: tuple[int, ...]
     """First insertion layers at which it is measured."""
+    predict_rows: int
+    """Rows that are predicted and timed, at depth 1."""
+    memory_rows: int
+    """Rows that are predicted to see what memory it takes."""
 
 
 FULL = Sizes(
@@ -30,6 +34,8 @@ FULL = Sizes(
     step_rows=320,
     cache_rows=320,
     cuts=(1, 3, 5),
+    predict_rows=100_000,
+    memory_rows=1_000_000,
 )
 QUICK = Sizes(
     rows=64,
@@ -39,5 +45,7 @@ QUICK = Sizes(
     step_rows=96,
     cache_rows=64,
     cuts=(3,),
+    predict_rows=2_000,
+    memory_rows=10_000,
 )
 """To see that everything runs; the ratios mean nothing."""

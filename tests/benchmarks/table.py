@@ -29,10 +29,12 @@ from tests.benchmarks import (
     engine,
     experts,
     gpu,
+    predicting,
     quickstart,
     side_network,
     token_keep,
     tracking,
+    workers,
 )
 from tests.benchmarks.material import ROOT
 from tests.benchmarks.rows import HEADINGS, Found, Row, say, table
@@ -46,6 +48,8 @@ PARTS: Mapping[str, Callable[[Sizes], Found]] = {
     "side": side_network.measure,
     "token_keep": lambda _sizes: token_keep.measure(),
     "tracking": tracking.measure,
+    "predict": predicting.measure,
+    "workers": workers.measure,
     "quickstart": lambda _sizes: quickstart.measure(),
     "gpu": gpu.measure,
 }

@@ -77,7 +77,7 @@ def answered(bundle, source, text=None):
     """Return the file that is written, and what was noticed."""
     target = source.parent / f"{source.name}.out.csv"
     noticed = []
-    predict_file(bundle, source, target, text=text, told=lambda _: None, noticed=noticed.append)
+    predict_file(bundle, source, target, text=text, noticed=noticed.append)
     return pandas.read_csv(target, keep_default_na=False, dtype={"id": str}), noticed
 
 

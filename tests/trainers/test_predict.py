@@ -16,6 +16,7 @@ from trainers import predict as predict_module
 from trainers.bundle import LoadedBundle
 from trainers.model import build
 from trainers.predict import predict, predict_file
+from trainers.predicting import writing as writing_module
 
 TEXTS = (
     "the old hammer",
@@ -62,9 +63,11 @@ def write(folder: Path, name: str, table: pandas.DataFrame) -> Path:
     return path
 
 
-def label_file(bundle, source, target, text=None):
+def label_file(bundle, source, target, text=None, form=None):
     told = []
-    n_rows = predict_file(bundle, source, target, text=text, told=told.append)
+    n_rows = predict_file(
+        bundle, source, target, text=text, form=form, told=lambda n, of: told.append(n)
+    )
     table = pandas.read_csv(target, dtype={"id": str}, keep_default_na=False)
     return n_rows, told, table
 
@@ -88,7 +91,7 @@ def test_every_format_is_labelled_with_its_columns_kept(tmp_path, bundle, name):
     table = frame()
     source = write(tmp_path, name, table)
     n_rows, told, found = label_file(bundle, source, tmp_path / "out.csv")
-    assert n_rows == len(TEXTS) and told == [len(TEXTS)]
+    assert n_rows == len(TEXTS) and told == [0, len(TEXTS)]
     added = ["prediction", *(f"probability_{label}" for label in LABELS)]
     assert list(found.columns) == ["id", "comment", "note", *added]
     pandas.testing.assert_frame_equal(found[["id", "comment", "note"]], table, check_dtype=False)
@@ -113,7 +116,7 @@ def test_chunks_change_nothing(tmp_path, bundle, monkeypatch, n_chunk_rows):
     monkeypatch.setattr(predict_module, "CHUNK_ROWS", n_chunk_rows)
     n_rows, told, parts = label_file(bundle, source, tmp_path / "parts.csv")
     assert n_rows == told[-1] == 14
-    assert told == [*range(n_chunk_rows, 14, n_chunk_rows), 14]
+    assert told == [*range(0, 14, n_chunk_rows), 14]
     pandas.testing.assert_frame_equal(parts, whole, atol=2e-6)
 
 
@@ -128,7 +131,9 @@ def test_another_column_is_read_where_it_is_named(tmp_path, bundle):
 def refused(bundle, folder, source, match, target=None, text=None):
     before = sorted(path.name for path in folder.iterdir())
     with pytest.raises(UserError, match=match):
-        predict_file(bundle, source, target or folder / "out.csv", text=text, told=lambda n: None)
+        predict_file(
+            bundle, source, target or folder / "out.csv", text=text, told=lambda n, of: None
+        )
     assert sorted(path.name for path in folder.iterdir()) == before
 
 
@@ -205,7 +210,7 @@ def test_a_row_that_is_malformed_far_down_leaves_no_output(tmp_path, bundle, mon
 def test_an_interruption_leaves_no_output(tmp_path, bundle, error):
     source = write(tmp_path, "in.csv", frame())
 
-    def told(n_rows):
+    def told(n_rows, of):
         raise error
 
     with pytest.raises(error):
@@ -216,10 +221,10 @@ def test_an_interruption_leaves_no_output(tmp_path, bundle, error):
 def test_a_full_disk_is_told_and_leaves_no_output(tmp_path, bundle, monkeypatch):
     source = write(tmp_path, "in.csv", frame())
 
-    def fail(*args, **kwargs):
+    def fail(self, kept, added):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pandas.DataFrame, "to_csv", fail)
+    monkeypatch.setattr(writing_module._CsvWriter, "write", fail)
     refused(bundle, tmp_path, source, "cannot be written .*No space left")
 
 

@@ -49,11 +49,11 @@ def encode(split: Split, task: Task, backbone: Backbone, max_length: int) -> Tab
     if backbone.image is not None:
         return image_table(split, backbone.image)
     assert backbone.tokenizer is not None
-    pairs = _tells_texts_apart(backbone.model)
+    pairs = tells_texts_apart(backbone.model)
     return tokenize(split, task, backbone.tokenizer, max_length, type_ids=pairs)
 
 
-def _tells_texts_apart(model: Any) -> bool:
+def tells_texts_apart(model: Any) -> bool:
     """Return whether a model takes the ids that tell two texts apart, 0 and 1."""
     accepted = inspect.signature(model.forward).parameters
     # RoBERTa's kind takes them, but knows the 0 alone.

@@ -42,20 +42,44 @@ def read_jsonl(path: Path, where: str) -> tuple[list[str], Iterator[Row]]:
 
     The keys take a pass of their own: a later line may hold a key that the first one lacks.
     """
-    columns = list(dict.fromkeys(key for record in _json_objects(path, where) for key in record))
-    rows = ([record.get(column, "") for column in columns] for record in _json_objects(path, where))
+    columns = list(dict.fromkeys(key for record in json_records(path, where) for key in record))
+    rows = (
+        [as_text(record.get(column)) for column in columns] for record in json_records(path, where)
+    )
     return columns, rows
 
 
 def read_parquet(path: Path, where: str) -> tuple[list[str], Iterator[Row]]:
     """Read a Parquet file, one batch of rows in memory at a time."""
+    schema, _ = parquet_head(path, where)
+    return schema.names, _parquet_rows(path, where)
+
+
+def parquet_head(path: Path, where: str) -> tuple[Any, int]:
+    """Return the schema of a Parquet file, without a stored index, and how many rows it has."""
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            names = file.schema_arrow.names
+            schema = file.schema_arrow.remove_metadata()
+            n_rows = file.metadata.num_rows
     except (pyarrow.ArrowException, OSError) as error:
         raise _malformed_parquet(path, where, error) from error
-    kept = [position for position, name in enumerate(names) if not _INDEX.fullmatch(name)]
-    return [names[position] for position in kept], _parquet_rows(path, where, kept)
+    return pyarrow.schema([schema.field(place) for place in _positions(schema)]), n_rows
+
+
+def parquet_batches(path: Path, where: str, n_rows: int) -> Iterator[Any]:
+    """Yield the record batches of a Parquet file, of at most so many rows, without its index."""
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            positions = _positions(file.schema_arrow)
+            for batch in file.iter_batches(batch_size=n_rows):
+                yield batch.select(positions).replace_schema_metadata(None)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise _malformed_parquet(path, where, error) from error
+
+
+def _positions(schema: Any) -> list[int]:
+    names = schema.names
+    return [position for position, name in enumerate(names) if not _INDEX.fullmatch(name)]
 
 
 READERS: Mapping[str, Reader] = {
@@ -109,7 +133,8 @@ def _csv_records(path: Path, where: str, delimiter: str) -> Iterator[tuple[int, 
             raise not_utf8(path, where) from error
 
 
-def _json_objects(path: Path, where: str) -> Iterator[dict[str, str]]:
+def json_records(path: Path, where: str) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects of a JSONL file, one a line, with their values as they are."""
     with _open_text(path, newline="\n") as file:
         try:
             for number, line in enumerate(file, 1):
@@ -119,7 +144,7 @@ def _json_objects(path: Path, where: str) -> Iterator[dict[str, str]]:
             raise not_utf8(path, where) from error
 
 
-def _json_object(line: str, place: str) -> dict[str, str]:
+def _json_object(line: str, place: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -131,33 +156,34 @@ def _json_object(line: str, place: str) -> dict[str, str]:
             f"{place} is a JSON {type(record).__name__}, not an object such as "
             '{"text": "...", "label": "..."}.'
         )
-    values = {key: _as_text(value) for key, value in record.items()}
-    for key, value in values.items():
-        if not is_unicode(key + value):
+    for key, value in record.items():
+        if not is_unicode(key + as_text(value)):
             raise UserError(
                 f"{place}, key {key!a}: half of a surrogate pair (a \\ud800 to \\udfff escape "
                 "without its other half) is no character; write the character itself."
             )
-    return values
+    return record
 
 
-def _parquet_rows(path: Path, where: str, positions: list[int]) -> Iterator[Row]:
+def _parquet_rows(path: Path, where: str) -> Iterator[Row]:
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_PARQUET_BATCH_ROWS):
-                columns = [batch.column(position).to_pylist() for position in positions]
-                values = [[_as_text(value) for value in column] for column in columns]
-                yield from zip(*values, strict=True)
+        for batch in parquet_batches(path, where, _PARQUET_BATCH_ROWS):
+            columns = [column.to_pylist() for column in batch.columns]
+            values = [[as_text(value) for value in column] for column in columns]
+            yield from zip(*values, strict=True)
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"{where}: `{path}` holds text that is not UTF-8 ({error}). Write its text columns as "
-            "strings, for instance with pandas.DataFrame.to_parquet."
-        ) from error
-    except (pyarrow.ArrowException, OSError) as error:
-        raise _malformed_parquet(path, where, error) from error
+        raise not_utf8_parquet(path, where, error) from error
 
 
-def _as_text(value: Any) -> str:
+def not_utf8_parquet(path: Path, where: str, error: UnicodeDecodeError) -> UserError:
+    """Say that a Parquet file holds bytes where texts should be."""
+    return UserError(
+        f"{where}: `{path}` holds text that is not UTF-8 ({error}). Write its text columns as "
+        "strings, for instance with pandas.DataFrame.to_parquet."
+    )
+
+
+def as_text(value: Any) -> str:
     """Spell a JSON or Parquet value: text as it is, null as nothing, the rest as JSON does."""
     if value is None:
         return ""

@@ -3,6 +3,7 @@
 Shapes: `C` channels, `H` height, `W` width.
 """
 
+import io
 import warnings
 from pathlib import Path
 
@@ -32,8 +33,8 @@ def pixels_of(frame: pandas.DataFrame, image: ImageInput, where: str) -> Pixels:
     read; 16 bits a channel become 8.
 
     Args:
-        frame: `image` holds paths or arrays (H, W) or (H, W, C) of uint8, `name` what messages call
-            them.
+        frame: `image` holds paths, arrays (H, W) or (H, W, C) of uint8, or what a file holds
+            (bytes); `name` what messages call them.
         image: what the backbone reads.
         where: what the user wrote the images under, for messages.
 
@@ -52,7 +53,7 @@ def pixels_of(frame: pandas.DataFrame, image: ImageInput, where: str) -> Pixels:
     return pixels
 
 
-def _read(source: Path | Pixels, image: ImageInput, place: str) -> Pixels:
+def _read(source: Path | Pixels | bytes, image: ImageInput, place: str) -> Pixels:
     try:
         return _scaled(_opened(source), image)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -65,15 +66,16 @@ def _read(source: Path | Pixels, image: ImageInput, place: str) -> Pixels:
         ) from error
 
 
-def _opened(source: Path | Pixels) -> Image.Image:
+def _opened(source: Path | Pixels | bytes) -> Image.Image:
     """Return an image of 8 bits a channel."""
-    if not isinstance(source, Path):
+    if isinstance(source, numpy.ndarray):
         grey = source.ndim == 3 and source.shape[-1] == 1
         return Image.fromarray(source.squeeze(-1) if grey else source)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd metadata, which is not read
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(source, formats=_FORMATS) as opened:
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        with Image.open(file, formats=_FORMATS) as opened:
             opened.load()
             turned = ImageOps.exif_transpose(opened)
     if turned.mode in _WIDE_MODES:

@@ -5,7 +5,6 @@ import math
 
 import numpy
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
 from space.errors import UserError
 
@@ -32,6 +31,9 @@ def split_rows(
     Raises:
         UserError: too few rows to give each side one row of each label.
     """
+    # Imported here: what only answers must not need scikit-learn.
+    from sklearn.model_selection import train_test_split
+
     _, inverse, counts = numpy.unique(labels, return_inverse=True, return_counts=True)
     frequent = counts[inverse] > 1
     rows = numpy.flatnonzero(frequent)

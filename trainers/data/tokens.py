@@ -158,7 +158,7 @@ def _encodings(
     columns = [split.inputs[name] for name in task.inputs]
     pairs = len(columns) > 1
     of_words = task.inputs == ("words",)
-    spelled = _spelling_of_words(tokenizer) if of_words else str
+    spelled = spelling_of_words(tokenizer) if of_words else str
     for start in range(0, len(split), _CHUNK_TEXTS):
         rows = range(start, min(start + _CHUNK_TEXTS, len(split)))
         texts = [[spelled(value) for value in column[start : rows.stop]] for column in columns]
@@ -178,7 +178,7 @@ def _encodings(
         )
 
 
-def _spelling_of_words(
+def spelling_of_words(
     tokenizer: PreTrainedTokenizerBase,
 ) -> Callable[[Sequence[str]], list[str]]:
     """Return how words are handed to a tokenizer so that it reads them as in running text.

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from space.errors import UserError
 from trainers.bundle import CARD
 from trainers.export.format import Format, Options, Source
 from trainers.export.proof import prove
+from trainers.export.served import Verdict, served
 from trainers.folder import check_free, new_folder
 
 PROOF = "proof.json"
@@ -50,19 +52,31 @@ def write_export(form: Format, source: Source, folder: Path, options: Options) -
         measured = prove(
             source, partial, form.opened(source, partial), tolerance=form.tolerance(options)
         )
+        verdicts = served(config, source.bundle.backbone.family, form.name)
         proof = {
             "format": form.name,
             **measured,
             **written.facts,
+            "served": {place: asdict(verdict) for place, verdict in verdicts.items()},
             "backbone_fingerprint": config.backbone_fingerprint,
             "data_fingerprint": config.provenance.get("data_fingerprint"),
             "environment": config.provenance.get("environment"),
         }
         (partial / PROOF).write_text(json.dumps(proof, indent=2) + "\n", encoding="utf-8")
         use = written.use.strip("\n")
-        card = f"{source.card}{_proof_in_words(proof)}## Use\n\n{use}\n"
+        said = f"{_proof_in_words(proof)}{_served_in_words(verdicts)}"
+        card = f"{source.card}{said}## Use\n\n{use}\n"
         (partial / CARD).write_text(card, encoding="utf-8")
+        _make_readable(partial)
     return proof
+
+
+def _make_readable(folder: Path) -> None:
+    """Let others read all files as far as they may read the card: safetensors' are its owner's."""
+    mode = (folder / CARD).stat().st_mode
+    for file in folder.rglob("*"):
+        if file.is_file():
+            file.chmod(mode)
 
 
 def _proof_in_words(proof: Mapping[str, Any]) -> str:
@@ -74,5 +88,17 @@ trained model's by at most {proof["largest_difference"]:.2g};
 took {proof["latency_ms"]:.3g} ms (median; middle half within {proof["latency_iqr_ms"]:.2g} ms) on
 the machine that wrote it, for {proof["gflops"]:.4g} GFLOPs. The folder has
 {proof["size_mib"]:.1f} MiB. All of it as data: {PROOF}.
+
+"""
+
+
+def _served_in_words(verdicts: Mapping[str, Verdict]) -> str:
+    rows = "\n".join(
+        f"| {place} | {'yes' if verdict.served else 'no'} | {verdict.reason} |"
+        for place, verdict in verdicts.items()
+    )
+    return f"""| where it can be served | | why |
+|---|---|---|
+{rows}
 
 """
