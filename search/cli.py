@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -17,7 +18,9 @@ import search
 import space
 import trainers
 from search.formats import FORMATS, format_named
+from search.migrate_command import migration_options, run_migrate
 from space.errors import UserError
+from space.redaction import redacted
 from trainers.collector import collector_paused
 
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -47,7 +50,11 @@ def _command(function: Callable[..., int | None]) -> Callable[..., None]:
             sys.exit(INTERRUPTED)
         except OSError as error:
             # A full disk, a lost permission: the state is kept, and a traceback helps nobody.
-            click.echo(f"paradapt: {error}. What was done so far is kept.", err=True)
+            click.echo(f"paradapt: {redacted(str(error))}. What was done so far is kept.", err=True)
+            sys.exit(FAILED)
+        except Exception:
+            # A fault of ours is told whole, for a report of it, but without passwords.
+            click.echo(redacted(traceback.format_exc()), err=True)
             sys.exit(FAILED)
 
     return wrapped
@@ -62,7 +69,7 @@ def main() -> None:
 @main.command("search")
 @_STUDY
 @click.option("--trials", type=click.IntRange(min=1), help="Overrides budget.trials.")
-@click.option("--workers", type=click.IntRange(min=1), help="Overrides workers.")
+@click.option("--workers", metavar="N|auto", help="Overrides workers.")
 @click.option(
     "--dry-run", is_flag=True, help="Only say what would be searched, and what it would take."
 )
@@ -71,7 +78,7 @@ def main() -> None:
 def search_command(
     study_file: Path,
     trials: int | None,
-    workers: int | None,
+    workers: str | None,
     dry_run: bool,
     overrides: Sequence[str],
 ) -> int:
@@ -136,7 +143,8 @@ def ui_command(study_file: Path, port: int, overrides: Sequence[str]) -> None:
     "choice",
     required=True,
     metavar="POINT",
-    help="knee, the name of an objective, trial:N, or a bound such as 'inference_gflops<=0.2'.",
+    help="knee, the name of an objective, trial:N, or a bound such as 'inference_gflops<=0.2';"
+    " or front: every point of it, each in a folder of its own, with an index.",
 )
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="New folder.")
 @click.option(
@@ -157,18 +165,31 @@ def export_command(
     register: str | None,
     overrides: Sequence[str],
 ) -> None:
-    """Write a point of the front, trained, to a folder."""
+    """Write a point of the front, or all of them, trained, to a folder."""
     study = _load(study_file, overrides)
     from search.export import export_study
+    from search.export_front import FRONT, export_front
     from trainers.export.format import Options
 
+    options = Options(int8=int8, offline=offline, register=register)
+    if choice.strip() == FRONT:
+        index = export_front(
+            study,
+            study_file,
+            output,
+            format_named(form),
+            options,
+            lambda t: click.echo(t, err=True),
+        )
+        click.echo(f"{len(index.exported)} of {len(index.points)} points are in {output}.")
+        return
     trial, structure = export_study(
         study,
         study_file,
         choice,
         output,
         format_named(form),
-        Options(int8=int8, offline=offline, register=register),
+        options,
         tell=lambda text: click.echo(f"note: {text}", err=True),
     )
     click.echo(f"Trial {trial} ({structure}) is in {output}.")
@@ -202,26 +223,33 @@ def report_command(
 @click.argument("bundle", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--input", "source", required=True, type=click.Path(path_type=Path))
 @click.option("--output", "target", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "jsonl", "parquet"]),
+    help="Default: by the suffix of the output, else csv.",
+)
 @click.option("--text", help="Column of the texts, where it is not the study's.")
 @_command
-def predict_command(bundle: Path, source: Path, target: Path, text: str | None) -> None:
+def predict_command(
+    bundle: Path, source: Path, target: Path, form: str | None, text: str | None
+) -> None:
     """Label the rows of a file with an exported structure."""
-    from tqdm import tqdm
+    from trainers.predicting.command import label_file
 
-    from trainers.bundle import load
-    from trainers.predict import predict_file
+    label_file(bundle, source, target, text, form)
 
-    loaded = load(bundle)
-    with tqdm(unit=" rows", disable=not sys.stderr.isatty()) as bar:
-        n_rows = predict_file(
-            loaded,
-            source,
-            target,
-            text=text,
-            told=lambda n_done: _move(bar, n_done),
-            noticed=lambda notice: bar.write(f"note: {notice}", sys.stderr),
-        )
-    click.echo(f"{n_rows} rows are in {target}.")
+
+@main.command("serve")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--port", type=click.IntRange(1, 65535), default=5001, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Default: this machine only.")
+@_command
+def serve_command(folder: Path, port: int, host: str) -> None:
+    """Answer over HTTP with an exported structure (mlflow or bundle)."""
+    from search.serve import serve
+
+    serve(folder, click.echo, port=port, host=host)
 
 
 @main.command("confirm")
@@ -320,8 +348,13 @@ def explain_command(
     click.echo(f"{len(found.rows)} rows are explained in {output} ({found.seconds:.0f} s).")
 
 
-def _move(bar: Any, n_done: int) -> None:
-    bar.update(n_done - bar.n)
+@main.command("migrate")
+@migration_options
+@_SET
+@_command
+def migrate_command(study_file: Path, overrides: Sequence[str], **asked: Any) -> int:
+    """Put an exported structure on another backbone."""
+    return run_migrate(_load(study_file, overrides), **asked)
 
 
 def _load(study_file: Path, overrides: Sequence[str]) -> Any:

@@ -13,6 +13,7 @@ from search.environment import environment
 from search.exits import EXIT_CURVE, EXIT_THRESHOLD, exit_metric
 from search.front import structure
 from search.refresh import refresh_pages
+from search.registry import Registry
 from search.selection import select
 from search.snapshot import CHOSEN
 from search.store import CONTRACT, check_contract, load_study, redacted
@@ -25,6 +26,7 @@ from trainers.export.writing import write_export
 from trainers.flops import measure_gflops
 from trainers.folder import check_free
 from trainers.model import build, deploy
+from trainers.outline import Outline
 from trainers.weights import FILE_NAME, read_tensors, trial_folder
 
 
@@ -46,7 +48,8 @@ def export_study(
         folder: new, or empty.
         form: the format.
         options: what else the user asked of it.
-        tell: is told where MLflow's pages could not be brought up to date.
+        tell: is told where MLflow's pages could not be brought up to date, and what the export was
+            registered as.
 
     Returns:
         The trial's number and its structure in words.
@@ -63,9 +66,14 @@ def export_study(
     )
     context = prepare(study, path.resolve().parent, stage=lambda _: None)
     check_contract(stored, context)
+    # Asked before anything is written; where the format takes no name, write_export says so.
+    name = options.register if "register" in form.options else None
+    registry = None if name is None else Registry(study, trial.number, name)
     write_export(form, source_of_trial(context, stored, trial, choice), folder, options)
     stored.set_user_attr(CHOSEN, trial.number)
     refresh_pages(stored, study, path, tell)
+    if registry is not None:
+        tell(registry.register(folder))
     return trial.number, structure(trial)
 
 
@@ -138,5 +146,6 @@ def _provenance(
         "data_fingerprint": context.data.fingerprint,
         "contract": stored.user_attrs[CONTRACT],
         "environment": environment(),
+        "backbone_shape": Outline.of(context.backbone).to_dict(),
         "study_file": redacted(context.study).to_yaml(),
     }

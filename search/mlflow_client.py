@@ -6,13 +6,13 @@ interface (an active run, a global tracking URI) is not used anywhere.
 
 import getpass
 import os
-import re
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from space.errors import UserError
+from space.redaction import redacted
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
@@ -30,10 +30,11 @@ ENVIRONMENT = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # Or it copies the user's own pyproject.toml and uv.lock into a model.
+    "MLFLOW_UV_AUTO_DETECT": "false",
 }
 """Set for this process wherever the user did not set them."""
-
-_USERINFO = re.compile(r"(?<=://)[^/\s'\"]*@")
 
 
 def import_mlflow() -> None:
@@ -53,11 +54,6 @@ def new_client(tracking_uri: str) -> "MlflowClient":
     from mlflow.tracking import MlflowClient
 
     return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
-
-
-def redacted(text: str) -> str:
-    """Return a text in which no URL shows a user name or a password."""
-    return _USERINFO.sub("***@", text)
 
 
 def is_remote(tracking_uri: str) -> bool:
@@ -84,6 +80,21 @@ def artifact_folder(tracking_uri: str, artifact_root: Path | None) -> Path | Non
         f"The tracking store `{redacted(tracking_uri)}` keeps no files: artifacts need a folder,"
         " or a tracking server (http://...)."
     )
+
+
+def check_database_folder(tracking_uri: str) -> None:
+    """Raise UserError where an SQLite database would be in a folder that is not there.
+
+    MLflow would fail in the middle of the study, and nothing would be tracked.
+    """
+    if not tracking_uri.startswith("sqlite:///"):
+        return
+    folder = Path(tracking_uri.removeprefix("sqlite:///")).resolve().parent
+    if not folder.is_dir():
+        raise UserError(
+            f"tracking: {redacted(tracking_uri)} cannot be opened (there is no folder {folder})."
+            " Make the folder, or write for example sqlite:///mlflow.db."
+        )
 
 
 def common_tags(kind: str, study_name: str) -> dict[str, str]:

@@ -7,6 +7,11 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from space.redaction import redacted
+from trainers.durations import in_words
+
+__all__ = ["Progress", "in_words"]
+
 REFRESH_S = 1.0
 """How often the bar moves."""
 PLAIN_SILENCE_S = 4.0
@@ -32,7 +37,7 @@ class Progress:
         self._noun = noun
         self._n_before = 0
         self._n_done = 0
-        self._share = 0.0
+        self._shares: dict[int | str, float] = {}
         self._doing = "starting"
         self._state = ""
         self._began = time.monotonic()
@@ -70,21 +75,30 @@ class Progress:
             self._show()
 
     def tick(self, trial: int | str, n_done: int, n_steps: int) -> None:
-        """Note how far the running trial is, or what has this name; called at every step."""
+        """Note how far a running trial is, or what has this name; called at every step."""
         with self._lock:
-            self._share = n_done / n_steps if n_steps else 0.0
-            name = f"trial {trial}" if isinstance(trial, int) else trial
-            self._doing = f"{name} at {self._share:.0%}"
+            self._shares[trial] = n_done / n_steps if n_steps else 0.0
+            self._doing = self._running()
 
-    def ended(self, line: str, n_done: int, state: str) -> None:
-        """Say how a trial ended, with the counts and the front so far."""
+    def ended(self, line: str, n_done: int, state: str, trial: int | None = None) -> None:
+        """Say how a trial ended, with the counts and the front so far.
+
+        Args:
+            line: how it ended, in words.
+            n_done: trials that are done by now.
+            state: the counts and the front, in words.
+            trial: its number; None: all that were running have ended.
+        """
         with self._lock:
-            self._n_done, self._share, self._state = n_done, 0.0, state
+            for name in list(self._shares) if trial is None else [trial]:
+                self._shares.pop(name, None)
+            self._n_done, self._state, self._doing = n_done, state, self._running()
             self.write(line)
             self._show()
 
     def write(self, line: str) -> None:
-        """Write a line of its own."""
+        """Write a line of its own, without passwords."""
+        line = redacted(line)
         with self._lock:
             if self._bar is None:
                 print(line, file=self._stream, flush=True)
@@ -122,6 +136,17 @@ class Progress:
             self._bar.n = min(self._n_done + self._share, self._n_trials)
             self._bar.set_description_str(text, refresh=True)
 
+    def _running(self) -> str:
+        return ", ".join(
+            f"{f'trial {name}' if isinstance(name, int) else name} at {share:.0%}"
+            for name, share in self._shares.items()
+        )
+
+    @property
+    def _share(self) -> float:
+        """How many trials the running ones are worth together."""
+        return sum(self._shares.values())
+
     def _left(self) -> str:
         """Return a guess at the time left, once a trial has been timed."""
         done = self._n_done - self._n_before + self._share
@@ -130,11 +155,3 @@ class Progress:
         elapsed = time.monotonic() - self._trials_began
         left = max(self._n_trials - self._n_done - self._share, 0.0) * elapsed / done
         return f"about {in_words(left)} left"
-
-
-def in_words(seconds: float) -> str:
-    """Return a length of time for people: `40 s`, `3 min`, `2 h 5 min`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -239,6 +239,8 @@ class TestExport:
             "config.yaml",
             "adapter.safetensors",
             "metrics.json",
+            "proof.json",
+            "requirements.txt",
             "README.md",
             "SHA256SUMS",
         }
