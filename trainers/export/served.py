@@ -1,7 +1,7 @@
 """Where an export can be served, with the reason: said in its proof and in its card.
 
-What is said of vLLM and TensorRT-LLM follows from their documentation and sources (vLLM 0.11,
-TensorRT-LLM 1.2, read in 2026), not from a trial: neither runs on the machines of our tests.
+What is said of vLLM and TensorRT-LLM was not tried: neither runs on the machines of our tests. The
+families are those that both are known to serve, and the rule for alpha is the cautious one.
 """
 
 from dataclasses import dataclass
