@@ -1,5 +1,6 @@
-"""The state of a training that was stopped, to go on from: one safetensors file."""
+"""The state of a training, to go on from where it was stopped or cut off: one safetensors file."""
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,25 @@ from safetensors.torch import save_file
 
 from space.errors import UserError
 from trainers.model import AdaptedModel
+from trainers.reports import EpochReport
 from trainers.steps import load_optimizer_tensors, optimizer_tensors
 
-_MODEL, _OPTIMIZER, _STEPS = "model.", "optimizer.", "steps"
+_MODEL, _OPTIMIZER, _SO_FAR = "model.", "optimizer.", "so_far"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoFar:
+    """How far a training is, and what it gave until then."""
+
+    n_done: int = 0
+    """Steps that were done."""
+    history: tuple[EpochReport, ...] = ()
+    """What its validations gave."""
+    train_s: float = 0.0
+    """Seconds that it took."""
+    peak_memory_mib: float = 0.0
+    stopped: bool = False
+    """Whether it was told at the last of these validations not to go on."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +38,8 @@ class Checkpoint:
 
     path: Path
 
-    def save(self, model: AdaptedModel, optimizer: torch.optim.Optimizer, n_done: int) -> None:
-        """Write trained weights and optimizer state after `n_done` steps, all or nothing.
+    def save(self, model: AdaptedModel, optimizer: torch.optim.Optimizer, so_far: SoFar) -> None:
+        """Write trained weights and optimizer state, all or nothing.
 
         Raises:
             OSError: it cannot be written.
@@ -34,7 +51,7 @@ class Checkpoint:
         partial = self.path.with_suffix(f".{os.getpid()}")
         tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         try:
-            save_file(tensors, partial, metadata={_STEPS: str(n_done)})
+            save_file(tensors, partial, metadata={_SO_FAR: _written(so_far)})
             partial.replace(self.path)
         except SafetensorError as error:  # a full disk, among others
             raise OSError(f"{self.path}: the checkpoint cannot be written ({error})") from error
@@ -42,10 +59,15 @@ class Checkpoint:
             partial.unlink(missing_ok=True)
 
     @property
-    def n_done(self) -> int:
-        """Steps that were done. Raises UserError as `load` does."""
+    def so_far(self) -> SoFar:
+        """How far the training was. Raises UserError as `load` does."""
         with self._opened() as file:
-            return int(file.metadata()[_STEPS])
+            try:
+                return _read(file.metadata()[_SO_FAR])
+            except (KeyError, TypeError, ValueError) as error:
+                raise UserError(
+                    f"{self.path}: it does not say how far the training was ({error!r})."
+                ) from error
 
     def load(self, model: AdaptedModel, optimizer: torch.optim.Optimizer) -> None:
         """Set weights and optimizer state.
@@ -66,6 +88,16 @@ class Checkpoint:
             return safe_open(self.path, framework="pt")
         except (OSError, SafetensorError) as error:
             raise UserError(f"{self.path}: the checkpoint cannot be read ({error}).") from error
+
+
+def _written(so_far: SoFar) -> str:
+    return json.dumps(vars(so_far) | {"history": [report.to_dict() for report in so_far.history]})
+
+
+def _read(text: str) -> SoFar:
+    plain = json.loads(text)
+    history = tuple(EpochReport.from_dict(report) for report in plain.pop("history"))
+    return SoFar(history=history, **plain)
 
 
 def _below(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -5,7 +5,6 @@ FitResult.
 """
 
 import logging
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,13 +14,13 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 
-from space.errors import TrialError
+from space.errors import OutOfMemory
 from space.search_space import Learning
 from trainers.checkpoint import Checkpoint
 from trainers.data import StudyDataModule, TargetScale
-from trainers.engine import FLOAT32, Engine
+from trainers.engine import FLOAT32, Engine, default_device
 from trainers.fit_module import FitModule, Plan
-from trainers.memory import peak_memory_mib, reset_peak_memory
+from trainers.memory import reset_peak_memory
 from trainers.metrics import Meter, meter_of
 from trainers.model import AdaptedModel
 from trainers.reports import EpochReport, ExitAnswers, Report, Tick
@@ -39,7 +38,7 @@ class FitResult:
     metrics: Mapping[str, float]
     """Of the last validation, with train_s and peak_memory_mib."""
     history: tuple[EpochReport, ...]
-    """Of this run: where a training went on, without what came before."""
+    """Where a training went on from a checkpoint, with what came before."""
     stopped: bool
     """Whether `report` ended it before its last epoch."""
     routing: tuple[Mapping[str, Any], ...]
@@ -69,7 +68,7 @@ def fit(
 
     AdamW, a linear warm-up over a tenth of the steps and then a linear decay to zero. With early
     exits the loss is the mean over all heads; metrics are those of the last one. A structure with
-    nothing to train (a language model as it is) is validated once.
+    nothing to train (a language model as it is), or no epoch to train it for, is validated once.
 
     Args:
         model: changed.
@@ -84,47 +83,46 @@ def fit(
         rungs: when to validate besides, in epochs; fractions are rounded up to whole steps.
         engine: how the frozen blocks run.
         resume: a checkpoint to go on from.
-        checkpoint: where one is written if `report` ends the training.
+        checkpoint: where one is written after each validation before the last step.
         validating: False: the validation rows are left alone, and metrics tell of the run alone.
 
     Raises:
-        TrialError: a loss that is not finite, or no memory left.
+        TrialError: a loss that is not finite.
+        OutOfMemory: no memory left.
         UserError: the checkpoint cannot be read.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     reset_peak_memory()
-    started = time.perf_counter()
 
     def new_meter() -> Meter:
         return meter_of(task, labels, scale)
 
-    plan = Plan.of(data, epochs, rungs, None if resume is None else Checkpoint(resume))
+    from_file, to_file = (None if p is None else Checkpoint(p) for p in (resume, checkpoint))
+    plan = Plan.of(data, epochs, rungs, from_file, to_file)
     if not validating:
         plan = replace(plan, marks={})
     module = FitModule(model, data, task, learning, plan, engine, new_meter, report, tick)
-    trained = len(model.trained_parameters()) > 0
+    trained = epochs > 0 and len(model.trained_parameters()) > 0
     try:
         if trained:
             _train(module, data, plan)
         elif validating:
+            model.to(default_device())
             module.validate()
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise TrialError(f"no memory left ({error})") from error
+        raise OutOfMemory(f"no memory left ({error})") from error
     except RuntimeError as error:
         if "can't allocate memory" not in str(error):
             raise
-        raise TrialError(f"no memory left ({error})") from error
+        raise OutOfMemory(f"no memory left ({error})") from error
     model.eval()
-    stopped = trained and not module.done
-    if stopped and checkpoint is not None:
-        module.save(Checkpoint(checkpoint))
     final = dict(module.history[-1].metrics) if module.history else {}
-    final["train_s"] = time.perf_counter() - started
-    final["peak_memory_mib"] = peak_memory_mib()
+    final["train_s"] = module.train_s
+    final["peak_memory_mib"] = module.peak_memory_mib
     return FitResult(
         metrics=final,
         history=tuple(module.history),
-        stopped=stopped,
+        stopped=trained and not module.done,
         routing=tuple(model.routing()),
         exits=module.exit_answers(),
     )
@@ -133,14 +131,14 @@ def fit(
 def _train(module: FitModule, data: StudyDataModule, plan: Plan) -> None:
     # Barebones: no logger, no bar, no checkpoint of the backbone, no per-step bookkeeping.
     trainer = Trainer(
-        max_epochs=plan.epochs - plan.n_done // plan.n_batches,
+        max_epochs=plan.epochs - plan.before.n_done // plan.n_batches,
         accelerator="auto",
         devices=1,
         barebones=True,
         gradient_clip_val=MAX_GRADIENT_NORM,
         use_distributed_sampler=False,
     )
-    loader = data.train_dataloader(after=plan.n_done)
+    loader = data.train_dataloader(after=plan.before.n_done)
     module.model.train()  # Lightning leaves modules in the mode in which it finds them.
     with warnings.catch_warnings():
         # The backbone is, on purpose.

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from space.errors import TrialError
 from space.search_space import Learning
-from trainers.checkpoint import Checkpoint
+from trainers.checkpoint import Checkpoint, SoFar
 from trainers.data import Batch, StudyDataModule
 from trainers.engine import Engine, autocast
 from trainers.losses import loss_of
+from trainers.memory import peak_memory_mib
 from trainers.metrics import Meter
 from trainers.model import AdaptedModel
 from trainers.reports import EpochReport, ExitAnswers, Report, Tick
@@ -33,8 +34,10 @@ class Plan:
     marks: Mapping[int, float]
     """Steps after which the model is validated, and how many epochs that is."""
     resume: Checkpoint | None
-    n_done: int
-    """Steps that were done before."""
+    checkpoint: Checkpoint | None
+    """Where the state is written after each validation before the last step."""
+    before: SoFar
+    """What was done before, where the training goes on from a checkpoint."""
 
     @classmethod
     def of(
@@ -43,6 +46,7 @@ class Plan:
         epochs: int,
         rungs: Sequence[float],
         resume: Checkpoint | None,
+        checkpoint: Checkpoint | None,
     ) -> "Plan":
         """Return the plan: a validation at the end of each epoch, and at each rung."""
         n_batches = data.n_batches
@@ -52,7 +56,8 @@ class Plan:
             n_batches=n_batches,
             marks={_step_at(time, n_batches): float(time) for time in times},
             resume=resume,
-            n_done=0 if resume is None else resume.n_done,
+            checkpoint=checkpoint,
+            before=SoFar() if resume is None else resume.so_far,
         )
 
     @property
@@ -83,7 +88,7 @@ class FitModule(LightningModule):
     ) -> None:
         super().__init__()
         self.model = model
-        self.history: list[EpochReport] = []
+        self.history = list(plan.before.history)
         self._data = data
         self._loss = loss_of(task)
         self._learning = learning
@@ -92,7 +97,8 @@ class FitModule(LightningModule):
         self._new_meter = new_meter
         self._report = report
         self._tick = tick
-        self._n_done = plan.n_done
+        self._n_done = plan.before.n_done
+        self._began = time.perf_counter()
         self._losses: list[Tensor] = []
         self._answers: list[tuple[list[Tensor], Tensor]] = []
         self._validated = time.perf_counter()
@@ -102,11 +108,30 @@ class FitModule(LightningModule):
         """Whether all steps were done."""
         return self._n_done == self._plan.n_steps
 
-    def save(self, checkpoint: Checkpoint) -> None:
+    @property
+    def train_s(self) -> float:
+        """Seconds that the training took by now, what was done before included."""
+        return self._plan.before.train_s + time.perf_counter() - self._began
+
+    @property
+    def peak_memory_mib(self) -> float:
+        """Peak memory of the training by now, what was done before included."""
+        return max(self._plan.before.peak_memory_mib, peak_memory_mib())
+
+    def _save(self, *, stopped: bool) -> None:
         """Write the state of the training."""
+        if self._plan.checkpoint is None:
+            return
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, torch.optim.Optimizer)
-        checkpoint.save(self.model, optimizer, self._n_done)
+        so_far = SoFar(
+            n_done=self._n_done,
+            history=tuple(self.history),
+            train_s=self.train_s,
+            peak_memory_mib=self.peak_memory_mib,
+            stopped=stopped,
+        )
+        self._plan.checkpoint.save(self.model, optimizer, so_far)
 
     def close(self) -> None:
         """Let go of the data."""
@@ -116,7 +141,7 @@ class FitModule(LightningModule):
         optimizer = make_optimizer(self.model, self._learning)
         if self._plan.resume is not None:
             self._plan.resume.load(self.model, optimizer)
-        schedule = make_schedule(optimizer, self._plan.n_steps, self._plan.n_done)
+        schedule = make_schedule(optimizer, self._plan.n_steps, self._plan.before.n_done)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
@@ -136,7 +161,12 @@ class FitModule(LightningModule):
         self._n_done += 1
         self._check_finite("the loss", self._losses[-1].item())
         self._tick(self._n_done, self._plan.n_steps)
-        if self._n_done in self._plan.marks and not self.validate():
+        if self._n_done not in self._plan.marks:
+            return
+        goes_on = self.validate()
+        if not self.done:
+            self._save(stopped=not goes_on)
+        if not goes_on:
             self.trainer.should_stop = True
 
     @torch.inference_mode()

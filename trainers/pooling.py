@@ -32,7 +32,7 @@ class LastPooling(nn.Module):
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """(B, N, D) and a mask (B, N) of ones at real tokens, padded on the right, give (B, D)."""
         last = mask.long().sum(1).clamp(min=1) - 1  # (B,)
-        return hidden[torch.arange(len(hidden), device=hidden.device), last]
+        return hidden[torch.arange(hidden.shape[0], device=hidden.device), last]
 
 
 class AttentionPooling(nn.Module):

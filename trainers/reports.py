@@ -20,6 +20,12 @@ class EpochReport:
         """Return it as plain data."""
         return {"epoch": self.epoch, "time_ms": self.time_ms, **self.metrics}
 
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, float]) -> "EpochReport":
+        """Return the report that `to_dict` gave."""
+        metrics = {name: v for name, v in plain.items() if name not in ("epoch", "time_ms")}
+        return cls(epoch=plain["epoch"], time_ms=int(plain["time_ms"]), metrics=metrics)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExitAnswers:

@@ -95,7 +95,9 @@ class SomeTokens(Around):
         if self.pinned is not None:
             place = torch.zeros_like(n_real) if self.pinned == "first" else n_real - 1
             ranked = ranked.scatter(1, place.unsqueeze(1), torch.inf)
-        index = ranked.topk(int(n_kept.max()), dim=1).indices  # (B, K), best first
+        # A tensor, as a graph that is traced for an export must not hold this batch's number.
+        n_most: Any = n_kept.max()
+        index = ranked.topk(n_most, dim=1).indices  # (B, K), best first
         valid = torch.arange(index.shape[1], device=index.device) < n_kept.unsqueeze(1)
         order = index.masked_fill(~valid, n_tokens).argsort(dim=1)  # filling goes last
         return index.gather(1, order), valid

@@ -22,8 +22,8 @@ _LINEAR = ("MatMul", "Gemm")
 def quantise(graph: Path, target: Path) -> int:
     """Write a graph with weights in eight bits; activations become so as they come.
 
-    A trained head stays as it is: it is small, and decides. Weights use seven of the eight bits, as sums
-    of the full range run over on CPUs without VNNI: so the measured accuracy holds on those too.
+    A trained head stays as it is: it is small, and decides. Weights use seven of the eight bits, as
+    sums of the full range run over on CPUs without VNNI: so the measured accuracy holds on those.
 
     Args:
         graph: in float32.
@@ -33,6 +33,9 @@ def quantise(graph: Path, target: Path) -> int:
         How many products have eight-bit weights.
     """
     nodes = onnx.load(graph, load_external_data=False).graph.node
+    head = [node.name for node in nodes if node.name.startswith(HEAD)]
+    # The quantiser first turns a Gemm into a MatMul of this name.
+    head += [f"{name}_MatMul" for name in head]
     with _quietly():
         quantize_dynamic(
             graph,
@@ -41,7 +44,7 @@ def quantise(graph: Path, target: Path) -> int:
             weight_type=QuantType.QInt8,
             per_channel=True,
             reduce_range=True,
-            nodes_to_exclude=[node.name for node in nodes if node.name.startswith(HEAD)],
+            nodes_to_exclude=head,
             use_external_data_format=graph.with_name(f"{graph.name}.data").exists(),
         )
     onnx.checker.check_model(target)

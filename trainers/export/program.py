@@ -77,7 +77,9 @@ def _task(source: Source) -> dict[str, object]:
     return said
 
 
-def program(source: Source, imports: str, loading: Sequence[str], running: str) -> str:
+def program(
+    source: Source, imports: str, loading: Sequence[str], running: str, first: Sequence[str] = ()
+) -> str:
     """Return a whole Python program, as Markdown, that prints what two rows are answered.
 
     Args:
@@ -85,12 +87,14 @@ def program(source: Source, imports: str, loading: Sequence[str], running: str) 
         imports: name of the library that runs the graph.
         loading: lines that load it.
         running: line that makes `logits` of `inputs`.
+        first: lines before all imports.
     """
     bundle = source.bundle
     reads_text = bundle.backbone.image is None
     own = f"import numpy\nimport {imports}"
     own += "\nfrom tokenizers import Tokenizer" if reads_text else "\nfrom PIL import Image"
     lines = [
+        *first,
         "import json",
         "",
         own,

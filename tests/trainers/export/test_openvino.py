@@ -1,8 +1,8 @@
 """The format `openvino`: OpenVINO gives the trained model's logits, and nothing leaves."""
 
+import sys
 from dataclasses import replace
 
-import openvino
 import pytest
 import torch
 
@@ -11,7 +11,7 @@ from tests.trainers.export.graphs import MIXED, SPECS, assert_answers_as_trained
 from tests.trainers.export.sources import backbone_for, export, source_of
 from tests.trainers.learnable import LESSONS
 from tests.trainers.tiny import structure
-from trainers.export.openvino import OpenVino
+from trainers.export.openvino import OpenVino, openvino
 
 EXACT = {"INFERENCE_PRECISION_HINT": "f32"}
 
@@ -86,6 +86,11 @@ def test_a_folder_holds_what_a_stranger_needs_and_no_more(exported):
     assert names == files | {"requirements.txt", "README.md", "proof.json", "SHA256SUMS"}
     needed = (exported[0] / "class" / "requirements.txt").read_text(encoding="utf-8").splitlines()
     assert [line.partition("==")[0] for line in needed] == ["numpy", "tokenizers", "openvino"]
+
+
+def test_importing_it_loads_nothing_that_sends():
+    assert sys.modules.get("openvino_telemetry") is None
+    assert "openvino.tools.ovc.telemetry_stub" in sys.modules
 
 
 def test_int8_is_refused_with_its_reason(tiny_bert, tmp_path):
