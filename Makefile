@@ -5,14 +5,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STUDY := studies/quickstart.yaml
+# Answers where the index that pip-audit asks is there, with what it asks for.
+INDEX := https://pypi.org/pypi/pip/24.0/json
 
-.PHONY: quickstart test test-slow check format schema bench bench-study clean
+.PHONY: quickstart test test-slow check format schema bench bench-study scale clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/paradapt search $(STUDY)
 
+# A process a core, of one thread each: two with two threads would stand in each other's way.
 test: $(VENV)/installed-dev
-	$(BIN)/pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile -m "not slow"
 
 # What takes minutes: long runs and soaks.
 test-slow: $(VENV)/installed-dev
@@ -23,6 +26,12 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q tests/test_imports.py
+	@if $(BIN)/python -c "import json, urllib.request as r; \
+		json.load(r.urlopen('$(INDEX)', timeout=10))['vulnerabilities']" 2>/dev/null; then \
+		$(BIN)/pip-audit -r constraints.txt --no-deps --disable-pip --progress-spinner off; \
+	else \
+		echo "pip-audit is skipped: $(INDEX) does not answer, and it knows the vulnerabilities."; \
+	fi
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
@@ -40,6 +49,10 @@ bench: $(VENV)/installed-dev
 # A whole study against a plain Optuna study, also written to benchmarks-study.json: half an hour.
 bench-study: $(VENV)/installed-dev
 	$(BIN)/python -m tests.benchmarks.study
+
+# What saturates first with many workers and trials, measured and simulated.
+scale: $(VENV)/installed-dev
+	$(BIN)/python -m studies.scale --write
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,7 +1,8 @@
-"""The states that stopped trainings are taken up from, and when they are thrown away.
+"""The states that trainings are taken up from, and when they are thrown away.
 
-A study with `pruning.resume` keeps one file for each stopped trial that may still come back, below
-its folder of weights.
+A trial leaves its state after each validation, below the study's folder of weights: where its
+process dies it is run again from there. A study with `pruning.resume` also keeps that of each
+stopped trial that may still come back.
 """
 
 import re
@@ -13,34 +14,39 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.context import StudyContext
-from search.lineage import RESUMES, lineage, resumed_as
+from search.lineage import RESUMES, RETRY_OF, cut_off_before, lineage, resumed_as
 from search.pruners import Rung, may_return, stopped_at
 from search.rung_values import rungs_reached
 from search.rungs import rung_directions, rung_of
 from space.errors import UserError
-from trainers.checkpoint import Checkpoint
+from trainers.checkpoint import Checkpoint, SoFar
 
 _FOLDER = "checkpoints"
 _NAME = re.compile(r"trial-(\d+)\.safetensors")
 
 
 def checkpoint_of(context: StudyContext, number: int) -> Path:
-    """Return where the state of a stopped trial's training is."""
+    """Return where the state of a trial's training is."""
     return context.weights_folder / _FOLDER / f"trial-{number:05d}.safetensors"
 
 
 def begins_from(context: StudyContext, trial: optuna.Trial) -> Path | None:
     """Return the state that a trial goes on from; None where it begins anew."""
+    trials = trial.study.get_trials(deepcopy=False)
+    for cut_off in cut_off_before(trials, trial.number):
+        if _epochs(context, cut_off):
+            return checkpoint_of(context, cut_off)
     number = trial.user_attrs.get(RESUMES)
     if number is None:
         return None
     path = checkpoint_of(context, number)
-    return path if _readable(path) else None
+    return path if _so_far(path) else None
 
 
-def ends_in(context: StudyContext, trial: optuna.Trial) -> Path | None:
-    """Return where a trial leaves its state if it is stopped; None where it may not come back."""
-    return checkpoint_of(context, trial.number) if context.study.pruning.resume else None
+def epochs_kept(context: StudyContext, trials: Sequence[FrozenTrial], number: int) -> float:
+    """Return how many epochs of a trial that was cut off need not be trained again."""
+    kept = (_epochs(context, own) for own in (number, *cut_off_before(trials, number)))
+    return next((epochs for epochs in kept if epochs), 0.0)
 
 
 def returning(context: StudyContext, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
@@ -51,7 +57,7 @@ def returning(context: StudyContext, trials: Sequence[FrozenTrial]) -> FrozenTri
     taken_up = resumed_as(trials)
     candidates = []
     for trial in _stopped(trials):
-        if trial.number in taken_up or not _readable(checkpoint_of(context, trial.number)):
+        if trial.number in taken_up or _so_far(checkpoint_of(context, trial.number)) is None:
             continue
         number = lineage(trials, trial.number)[0]
         reached = _reached(trials, trial)
@@ -77,17 +83,29 @@ def remove_all(context: StudyContext) -> None:
     shutil.rmtree(context.weights_folder / _FOLDER, ignore_errors=True)
 
 
-def _readable(path: Path) -> bool:
+def _epochs(context: StudyContext, number: int) -> float:
+    """Return how many epochs of a trial its state holds, 0 where it has none to go on from.
+
+    Nor has one that was stopped, if nobody wrote that down: it is to be decided on again.
+    """
+    so_far = _so_far(checkpoint_of(context, number))
+    return 0.0 if so_far is None or so_far.stopped else so_far.history[-1].epoch
+
+
+def _so_far(path: Path) -> SoFar | None:
+    """Return how far a training was, None where its state is not there or not whole."""
     try:
-        return Checkpoint(path).n_done > 0
+        return Checkpoint(path).so_far
     except UserError:
-        return False
+        return None
 
 
 def _wanted(context: StudyContext, trials: Sequence[FrozenTrial]) -> set[int]:
     directions, n_trials = rung_directions(context.study), context.study.budget.trials
     taken_up = resumed_as(trials)
-    wanted = {trial.number for trial in trials if trial.state == TrialState.RUNNING}
+    wanted = _of_cut_off(trials)
+    if not context.study.pruning.resume:
+        return wanted
     for trial in _stopped(trials):
         if trial.number in taken_up:
             if not taken_up[trial.number].state.is_finished():
@@ -98,6 +116,18 @@ def _wanted(context: StudyContext, trials: Sequence[FrozenTrial]) -> set[int]:
         if may_return(context.study.stopping, number, reached, directions, n_trials):
             wanted.add(trial.number)
     return wanted
+
+
+def _of_cut_off(trials: Sequence[FrozenTrial]) -> set[int]:
+    """Return the trials that are running, and those that are or will be run again."""
+    again = {trial.user_attrs.get(RETRY_OF) for trial in trials}
+    open_ends = [
+        trial.number
+        for trial in trials
+        if not trial.state.is_finished()
+        or (trial.user_attrs.get("end") == "interrupted" and trial.number not in again)
+    ]
+    return {n for number in open_ends for n in (number, *cut_off_before(trials, number))}
 
 
 def _stopped(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

@@ -19,9 +19,9 @@ from search.mlflow_client import (
     find_runs,
     find_study_run,
     new_client,
-    redacted,
 )
 from search.study_file import StudySpec
+from space.redaction import redacted
 
 if TYPE_CHECKING:
     from mlflow.entities import Run, RunInfo

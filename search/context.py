@@ -115,6 +115,7 @@ def prepare(
     folder: Path,
     stage: Callable[[str], None],
     tell: Callable[[str], None] | None = None,
+    engine: Engine | None = None,
 ) -> StudyContext:
     """Load and check all that a study needs, and measure how this machine runs it best.
 
@@ -123,6 +124,7 @@ def prepare(
         folder: the study file's folder.
         stage: is told what is being done, for the user to see.
         tell: is told, in a sentence, what went wrong beside the way later on; None: `stage`.
+        engine: how the frozen blocks run; None: as is fastest here.
 
     Raises:
         UserError: the backbone, the space on it, or the data are wrong.
@@ -156,11 +158,12 @@ def prepare(
     told = (("training", train), ("validation", validation))
     notices = [f"{side}: {notice}" for side, table in told for notice in table.notices]
     head = head_shape(task, n_outputs(task, data.labels, backbone))
-    stage("measuring what is fast on this machine")
     tokens = token_stats(train)
-    engine = choose_engine(
-        backbone, study.training.precision, study.training.batch_size, round(tokens.mean)
-    )
+    if engine is None:
+        stage("measuring what is fast on this machine")
+        engine = choose_engine(
+            backbone, study.training.precision, study.training.batch_size, round(tokens.mean)
+        )
     return StudyContext(
         study=study,
         task=task,

@@ -13,6 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.lineage import RESUMES, lineage, resumed_as
+from space.redaction import redacted
 from space.search_space import Learning
 from space.spec import AdapterSpec
 
@@ -68,7 +69,7 @@ def finish(context: "StudyContext", trial: optuna.Trial, end: End) -> End:
     if end.history:
         attributes["history"] = [epoch.to_dict() for epoch in end.history]
     if end.reason:
-        attributes["reason"] = end.reason
+        attributes["reason"] = redacted(end.reason)
     if end.twin is not None:
         attributes["same_as"] = end.twin.number
         kept = ("routing", "exit_curve", "exit_threshold")
@@ -111,6 +112,16 @@ def twin_of(trial: optuna.Trial) -> FrozenTrial | None:
         if own == (other.user_attrs["spec"], other.user_attrs["learning"]):
             return other
     return None
+
+
+def equal_running(trial: optuna.Trial) -> bool:
+    """Whether an earlier trial of equal structure and learning is being trained right now."""
+    own = (trial.user_attrs["spec"], trial.user_attrs["learning"])
+    return any(
+        own == (other.user_attrs.get("spec"), other.user_attrs.get("learning"))
+        for other in trial.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        if other.number < trial.number
+    )
 
 
 def _is_twin(trial: FrozenTrial) -> bool:

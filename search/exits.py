@@ -1,9 +1,9 @@
 """Early exits of a trial: the threshold is chosen after training, and the mean cost is told."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy
-import optuna
 import torch
 from torch import Tensor
 
@@ -21,11 +21,27 @@ EXIT_THRESHOLD = "exit_threshold"
 """Trial attribute: the threshold that was chosen."""
 
 
-def leave_early(context: StudyContext, trial: optuna.Trial, result: FitResult) -> ExitPoint | None:
-    """Return the point of the exit curve that a trial stands for; None without early exits.
+@dataclass(frozen=True, kw_only=True)
+class Leaving:
+    """How a structure leaves early."""
+
+    point: ExitPoint
+    """The point of the curve that the trial stands for."""
+    curve: tuple[ExitPoint, ...]
+
+    def attributes(self) -> dict[str, Any]:
+        """Return what is kept of it with the trial."""
+        return {
+            EXIT_CURVE: [point.to_dict() for point in self.curve],
+            EXIT_THRESHOLD: self.point.threshold,
+        }
+
+
+def leave_early(context: StudyContext, spec: AdapterSpec, result: FitResult) -> Leaving | None:
+    """Return the exit curve and the point that a trial stands for; None without early exits.
 
     It is the cheapest that is at most `training.exit_tolerance` worse in the first objective than
-    never leaving early. The whole curve is kept with the trial.
+    never leaving early.
     """
     if result.exits is None:
         return None
@@ -36,14 +52,12 @@ def leave_early(context: StudyContext, trial: optuna.Trial, result: FitResult) -
         result.exits.labels,
         lambda: meter_of(task, data.labels, data.scale),
         metric,
-        row_gflops(context, AdapterSpec.from_json(trial.user_attrs["spec"])),
+        row_gflops(context, spec),
         multi_label=task.multi_label,
     )
     direction = METRICS[metric].direction
     chosen = choose(curve, context.study.training.exit_tolerance, direction)
-    trial.set_user_attr(EXIT_CURVE, [point.to_dict() for point in curve])
-    trial.set_user_attr(EXIT_THRESHOLD, chosen.threshold)
-    return chosen
+    return Leaving(point=chosen, curve=tuple(curve))
 
 
 def exit_metric(context: StudyContext) -> str:

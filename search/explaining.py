@@ -4,9 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from search.explanation import explanation_html
-from search.mlflow_client import find_experiment, find_study_run, new_client, redacted
+from search.mlflow_client import find_experiment, find_study_run, new_client
 from search.study_file import StudySpec
 from space.errors import UserError
+from space.redaction import redacted
 from trainers.bundle import load, read_config
 from trainers.explain import Explanation, explain, explained_rows
 

@@ -1,6 +1,7 @@
 """What a study tries next."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -11,10 +12,10 @@ from search.context import StudyContext
 from search.ending import n_trained
 from search.granularity import GRANULARITY, first_of_stage, stage_of
 from search.lineage import RESUMES
+from search.retries import retry_attributes
 from search.samplers import make_sampler
 from search.side_prior import LAYER_SIGNAL, SIDE_PROBE, begin_at_signal, side_probe
 from search.starting_points import STARTING_POINT, starting_params
-from search.store import KEPT_FOR_RETRY
 from search.trial import Planned
 from space.replay import params_for
 from space.search_space import SearchSpace
@@ -28,11 +29,12 @@ can stay for ever at what it found best in a space that is small and holds no le
 
 def next_trial(
     context: StudyContext, stored: optuna.Study, tick: Tick
-) -> tuple[optuna.Trial, Planned | None]:
+) -> tuple[optuna.Trial, Planned | None] | None:
     """Ask for the next trial: one in line, else a missing baseline or starting point, else a
     stopped one that has come back, else what is sampled.
 
-    Some of it may have to be trained for (`sampler_prior`): `tick` is told each step of that.
+    Some of it may have to be trained for (`sampler_prior`): `tick` is told each step of that. None
+    where that has to wait until no trial is running.
     """
     trials = stored.get_trials(deepcopy=False)
     stage = stage_of(context.space, n_trained(trials), context.study.budget.trials)
@@ -44,11 +46,14 @@ def next_trial(
         if not _begun("baseline", name, trials):
             spec = BASELINES[name].build(context.backbone.shape, context.space)
             planned = Planned(spec=spec, learning=baseline_learning(spec, context.space))
-            return _ask_for_baseline(stored, name, planned, space, stage)
+            return _ask_for_baseline(context, stored, name, planned, space, stage)
     if context.study.sampler_prior == SIDE:
         if not _begun("baseline", SIDE_PROBE, trials):
-            return _ask_for_baseline(stored, SIDE_PROBE, side_probe(context), space, stage)
+            probe = side_probe(context)
+            return _ask_for_baseline(context, stored, SIDE_PROBE, probe, space, stage)
         if LAYER_SIGNAL not in stored.user_attrs:
+            if any(trial.state == TrialState.RUNNING for trial in trials):
+                return None
             begin_at_signal(context, stored, space, tick)
             return next_trial(context, stored, tick)
     for name in context.study.starting_points:
@@ -58,7 +63,8 @@ def next_trial(
             return _ask(stored, stage), None
     stopped = returning(context, trials)
     if stopped is not None:
-        kept = {k: v for k, v in stopped.user_attrs.items() if k in KEPT_FOR_RETRY}
+        of_stopped = (STARTING_POINT, GRANULARITY)
+        kept = {k: v for k, v in stopped.user_attrs.items() if k in of_stopped}
         stored.enqueue_trial(stopped.params, user_attrs={**kept, RESUMES: stopped.number})
     elif stage is not None:
         for params in first_of_stage(context.space, stage, trials, stored.directions):
@@ -85,15 +91,26 @@ def _ask(stored: optuna.Study, stage: str | None) -> optuna.Trial:
 
 
 def _ask_for_baseline(
-    stored: optuna.Study, name: str, planned: Planned, space: SearchSpace, stage: str | None
+    context: StudyContext,
+    stored: optuna.Study,
+    name: str,
+    planned: Planned,
+    space: SearchSpace,
+    stage: str | None,
 ) -> tuple[optuna.Trial, Planned | None]:
+    attributes: dict[str, Any] = {"baseline": name}
+    trials = stored.get_trials(deepcopy=False)
+    for cut_off in trials:
+        if cut_off.user_attrs.get("baseline") == name:
+            attributes |= retry_attributes(context, trials, cut_off)
     params = params_for(space, planned.spec, planned.learning)
     if params is not None:
         # Inside the space: with its parameters known, the sampler learns from it too.
-        stored.enqueue_trial(params, user_attrs={"baseline": name})
+        stored.enqueue_trial(params, user_attrs=attributes)
         return _ask(stored, stage), None
     trial = stored.ask()
-    trial.set_user_attr("baseline", name)
+    for key, value in attributes.items():
+        trial.set_user_attr(key, value)
     return trial, planned
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import optuna
 
-from search.mlflow_client import redacted as without_password
 from search.snapshot import STATUS, Status, take_snapshot
 from search.status import is_running
 from search.store import redacted
 from search.study_file import StudySpec
 from search.tracking import Projection
+from space.redaction import redacted as without_password
 
 
 def refresh_pages(

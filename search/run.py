@@ -5,10 +5,13 @@ from pathlib import Path
 
 import optuna
 
+from search.capacity import set_threads
 from search.context import StudyContext, prepare
 from search.driver import Interrupted, Observer, run_study
 from search.ending import End, n_trained
+from search.engine import open_workers
 from search.facts import facts_of
+from search.history import notices
 from search.progress import Progress
 from search.report.tracked import log_report
 from search.snapshot import FACTS, STATUS, Status, StudySnapshot, next_commands, take_snapshot
@@ -19,6 +22,8 @@ from search.system_metrics import system_monitor
 from search.tables import counts, counts_in_words, ended_in_words, front_table
 from search.tracking import Projection
 from search.tracking_thread import TrackingThread
+from search.turns import shared_by_drivers
+from search.workers import Workers
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C; everything is kept."""
@@ -37,14 +42,18 @@ def search(study: StudySpec, path: Path, progress: Progress, say: Callable[[str]
         UserError: what the study file names is wrong; nothing was written.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # our own lines say what matters
-    context = prepare(study, path.resolve().parent, progress.stage, progress.write)
-    for notice in context.data.notices:
+    folder = path.resolve().parent
+    set_threads(study)
+    context = prepare(study, folder, progress.stage, progress.write)
+    for notice in (*context.data.notices, *notices(study.sampler, study.budget.trials)):
         progress.write(f"note: {notice}")
     progress.stage("opening the study")
     projection = Projection(study.tracking, study.name)
     stored = open_study(context)
-    with only_driver(context):
-        status, why, tracked = _run(context, stored, path, progress, projection)
+    with only_driver(context, shared=shared_by_drivers(study.storage)):
+        progress.stage("starting the workers")
+        with open_workers(context, folder, progress.write) as workers:
+            status, why, tracked = _run(context, stored, workers, path, progress, projection)
     progress.close()
     say(f"\nThe study {study.name!r} is {status}: {why}.")
     say(counts_in_words(counts(stored)) + "\n")
@@ -58,6 +67,7 @@ def search(study: StudySpec, path: Path, progress: Progress, say: Callable[[str]
 def _run(
     context: StudyContext,
     stored: optuna.Study,
+    workers: Workers,
     path: Path,
     progress: Progress,
     projection: Projection,
@@ -73,7 +83,7 @@ def _run(
     def ended(stored: optuna.Study, number: int, end: End) -> None:
         trials = stored.get_trials(deepcopy=False)
         line = ended_in_words(number, trials[number], study.objective_names)
-        progress.ended(line, n_trained(trials), state_in_words(stored))
+        progress.ended(line, n_trained(trials), state_in_words(stored), number)
         tracking.submit(take("running"))
 
     stored.set_user_attr(STATUS, "running")
@@ -82,7 +92,7 @@ def _run(
     tracking.submit(take("running"))
     status: Status = "interrupted"
     try:
-        why = run_study(context, stored, Observer(tick=progress.tick, ended=ended))
+        why = run_study(context, stored, Observer(tick=progress.tick, ended=ended), workers)
         status = "finished"
     except Interrupted:
         why = "the same command goes on with it"

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import optuna
 
+from search.history import WindowedTPESampler
+
 N_STARTUP_TRIALS = 8
 """Trials at random before TPE and GP begin to model; the baselines count."""
 POPULATION_SIZE = 12
@@ -16,7 +18,7 @@ POPULATION_SIZE = 12
 
 SAMPLERS: dict[str, Callable[[int, int], optuna.samplers.BaseSampler]] = {
     # Of Optuna's samplers the best on a conditional structure space (equal trials).
-    "tpe": lambda seed, number: optuna.samplers.TPESampler(
+    "tpe": lambda seed, number: WindowedTPESampler(
         seed=_mix(seed, number),
         n_startup_trials=N_STARTUP_TRIALS,
         multivariate=True,

@@ -16,6 +16,7 @@ _HOLDS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": lambda value, limit: value >= limit,
 }
 _BOUND = re.compile(r"(?P<name>\w+)\s*(?P<sign><=|>=)\s*(?P<limit>[^\s%]+)\s*(?P<percent>%?)")
+_MAX_DIGITS = 60  # Python itself refuses to read a number of thousands of digits
 _HOW = "`knee`, an objective's name, `trial:N`, or a bound such as `inference_gflops<=0.2`"
 
 
@@ -74,8 +75,8 @@ def _best(
 
 
 def _by_number(trials: Sequence[FrozenTrial], text: str) -> FrozenTrial:
-    if not text.strip().isdecimal():
-        raise UserError(f"`trial:N` takes the number of a trial, but got `trial:{text}`.")
+    if not text.strip().isdecimal() or len(text) > _MAX_DIGITS:
+        raise UserError(f"`trial:N` takes the number of a trial, but got `trial:{text[:60]}`.")
     by_number = {trial.number: trial for trial in trials}
     number = int(text)
     if number not in by_number:

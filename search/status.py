@@ -88,7 +88,8 @@ def is_running(study: StudySpec) -> bool:
     path = Path(study.artifacts) / study.name / "driver.lock"
     try:
         with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            # Several drivers may share it; who looks must not get in.
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:  # There is none yet.

@@ -4,24 +4,21 @@ import fcntl
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from search.ending import tell_end
 from search.environment import environment
-from search.granularity import GRANULARITY
-from search.lineage import RESUMES
-from search.starting_points import STARTING_POINT
 from search.study_file import StudySpec
+from search.turns import turn
 from space.errors import UserError
+from space.redaction import redacted as redacted_text
 
 if TYPE_CHECKING:
     from search.context import StudyContext
@@ -30,8 +27,6 @@ CONTRACT = "contract"
 """Study attribute: all that must stay the same for trials to be comparable."""
 STUDY_FILE = "study_file"
 """Study attribute: the resolved study file, as it was at the last start."""
-KEPT_FOR_RETRY = (RESUMES, STARTING_POINT, GRANULARITY)
-"""Trial attributes that say how a trial is to be run, and hold when it is run again."""
 
 
 def open_study(context: "StudyContext") -> optuna.Study:
@@ -41,7 +36,7 @@ def open_study(context: "StudyContext") -> optuna.Study:
         UserError: the storage cannot be opened, or holds a study of this name that differs.
     """
     study = context.study
-    with _readable_errors(study.storage):
+    with _readable_errors(study.storage), turn(study.storage, study.name):
         stored = optuna.create_study(
             study_name=study.name,
             storage=study.storage,
@@ -64,7 +59,7 @@ def _check_unused(stored: optuna.Study, study: StudySpec) -> None:
     ways = [way.name.lower() for way in stored.directions]
     if ways != list(study.directions) or stored.get_trials(deepcopy=False):
         raise UserError(
-            f"storage: {_without_password(study.storage)} holds a study {study.name!r} that"
+            f"storage: {redacted_text(study.storage)} holds a study {study.name!r} that"
             " Paradapt did not begin. Change `name` (or `storage`)."
         )
 
@@ -82,16 +77,15 @@ def load_study(study: StudySpec) -> optuna.Study:
     Raises:
         UserError: the storage cannot be opened or does not hold it.
     """
-    database = make_url(study.storage).database
-    missing = study.storage.startswith("sqlite") and not Path(database or "").exists()
     try:
-        if missing:
-            raise KeyError
         with _readable_errors(study.storage):
+            database = make_url(study.storage).database
+            if study.storage.startswith("sqlite") and not Path(database or "").exists():
+                raise KeyError
             return optuna.load_study(study_name=study.name, storage=study.storage)
     except KeyError as error:
         raise UserError(
-            f"storage: {_without_password(study.storage)} holds no study {study.name!r} yet;"
+            f"storage: {redacted_text(study.storage)} holds no study {study.name!r} yet;"
             " run `paradapt search` on the study file first."
         ) from error
 
@@ -151,81 +145,69 @@ def _readable_errors(storage: str) -> Iterator[None]:
     except (SQLAlchemyError, ImportError, ValueError, optuna.exceptions.OptunaError) as error:
         cause = str(getattr(error, "orig", None) or error).splitlines()[0]
         raise UserError(
-            f"storage: {_without_password(storage)} cannot be opened ({cause}). Write for example"
+            f"storage: {redacted_text(storage)} cannot be opened ({cause}). Write for example"
             " sqlite:///paradapt.db; its folder must exist and be writable."
         ) from error
-
-
-def _without_password(url: str) -> str:
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except SQLAlchemyError:
-        return url.rpartition("@")[2]
 
 
 def redacted(study: StudySpec) -> StudySpec:
     """Return the study without the passwords of its URLs, for all that others can read."""
     return study.model_copy(
         update={
-            "storage": _without_password(study.storage),
-            "tracking": _without_password(study.tracking),
+            "storage": redacted_text(study.storage),
+            "tracking": redacted_text(study.tracking),
         }
     )
 
 
 @contextmanager
-def only_driver(context: "StudyContext") -> Iterator[None]:
-    """Hold the study's lock, so that no second command runs trials of it on this machine.
+def only_driver(context: "StudyContext", *, shared: bool = False) -> Iterator[None]:
+    """Hold the study's locks, so that no second command runs trials of it.
+
+    One lies with its weights, one beside an SQLite database, which stands one writer only: two
+    study files may keep their weights apart.
+
+    Args:
+        context: the study.
+        shared: let others in that share it too: on a storage that stands several writers.
 
     Raises:
-        UserError: another command holds it.
+        UserError: another command holds one of them.
     """
-    path = context.weights_folder / "driver.lock"
+    with ExitStack() as locks:
+        for key, path in _locks_of(context).items():
+            locks.enter_context(_locked(context.study, key, path, shared=shared))
+        yield
+
+
+def _locks_of(context: "StudyContext") -> dict[str, Path]:
+    """Return the lock files of a study, by the key of the study file that says where they are."""
+    study, url = context.study, make_url(context.study.storage)
+    locks = {"artifacts": context.weights_folder / "driver.lock"}
+    if url.get_backend_name() == "sqlite" and url.database:
+        locks["storage"] = Path(f"{url.database}.{study.name}.lock")
+    return locks
+
+
+@contextmanager
+def _locked(study: StudySpec, key: str, path: Path, *, shared: bool) -> Iterator[None]:
     try:
-        context.weights_folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         opened = path.open("a+")
     except OSError as error:
-        raise UserError(
-            f"artifacts: {context.weights_folder} cannot be written ({error})."
-        ) from error
+        raise UserError(f"{key}: {path.parent} cannot be written ({error}).") from error
     with opened as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError as error:
             file.seek(0)
             raise UserError(
-                f"The study {context.study.name!r} is being run by another `paradapt search` or"
+                f"The study {study.name!r} is being run by another `paradapt search` or"
                 f" `paradapt confirm` (process {file.read().strip() or 'unknown'})."
-                " Wait for it, or stop it first."
+                " Wait for it, or stop it first. Several searches share a study whose storage is"
+                " PostgreSQL (postgresql+psycopg://...)."
             ) from error
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield  # the lock goes with the file, also when the process is killed
-
-
-def recover(stored: optuna.Study, objectives: tuple[str, ...]) -> None:
-    """Bring trials to an end that a killed process left running.
-
-    One whose end was written is told so, nothing of it being lost. Any other is marked as
-    interrupted, and its parameters are put in line to be run again.
-    """
-    for trial in stored.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if trial.user_attrs.get("end", "interrupted") == "interrupted":
-            interrupt(stored, trial)
-        else:
-            tell_end(stored, trial.number, trial.user_attrs, objectives)
-
-
-def interrupt(stored: optuna.Study, trial: FrozenTrial) -> None:
-    """Mark a running trial as interrupted and put its parameters in line again.
-
-    A baseline is not put in line: those that are missing are begun anyhow.
-    """
-    storage = stored._storage
-    storage.set_trial_user_attr(trial._trial_id, "end", "interrupted")
-    storage.set_trial_user_attr(trial._trial_id, "reason", "the process ended in the middle of it")
-    stored.tell(trial.number, state=TrialState.FAIL)
-    if "baseline" not in trial.user_attrs and trial.params:
-        kept = {k: v for k, v in trial.user_attrs.items() if k in KEPT_FOR_RETRY}
-        stored.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number, **kept})

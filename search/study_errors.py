@@ -46,7 +46,10 @@ def _messages(detail: ErrorDetails, root: type[BaseModel]) -> list[str]:
     key, kind = _key(detail["loc"]), detail["type"]
     if kind == "extra_forbidden":
         known = _fields_at(root, detail["loc"][:-1])
-        hint = close_matches(str(detail["loc"][-1]), known)
+        *above, name = detail["loc"]
+        hint = close_matches(str(name), known)
+        # As it was written: a name may be empty, or be the one of a form.
+        key = ".".join(filter(None, (_key(tuple(above)), str(name) or "''")))
         return [f"{key}: unknown key.{hint} The keys here are {', '.join(known)}."]
     if kind == "missing":
         return [f"{key}: this key is required."]

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     Field,
@@ -20,10 +20,20 @@ from search.objectives import Constraint
 from search.pruners import Pruner, make_pruner
 from search.starting_points import DEFAULT_STARTING_POINTS, misfits
 from search.study_errors import in_words, messages_of
-from search.study_sections import Budget, Cache, Costs, Data, Pruning, Space, Training
+from search.study_sections import (
+    Budget,
+    Cache,
+    Costs,
+    Data,
+    Pruning,
+    Space,
+    Training,
+    WorkerEngine,
+)
 from search.study_values import (
     BaselineName,
     BoundedMetrics,
+    NumberOfWorkers,
     Objectives,
     PriorName,
     PrunerName,
@@ -87,7 +97,12 @@ class StudySpec(Section):
     )
     pruner: PrunerName = Field("pareto-halving", description="What stops bad trials early.")
     pruning: Pruning = Pruning()
-    workers: Literal[1] = Field(1, description="Trials that are trained side by side.")
+    workers: NumberOfWorkers = Field(
+        1,
+        description="Trials that are trained side by side; auto: as many as cores, memory and GPUs"
+        " allow.",
+    )
+    engine: WorkerEngine = WorkerEngine()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
         0, description="Of everything that is random."
     )

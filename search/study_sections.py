@@ -6,6 +6,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from search.pruners import ParetoHalving
 from search.study_values import (
+    ClusterAddress,
     GranularityName,
     Insertion,
     LearningRate,
@@ -219,6 +220,29 @@ class Cache(Section):
     )
     folder: str | None = Field(
         None, description="Where it is; absent: paradapt/prefix in the user's cache folder."
+    )
+
+
+class WorkerEngine(Section):
+    """Where workers run, and what each has; it changes no trial that runs alone."""
+
+    ray: ClusterAddress | None = Field(
+        None,
+        description="A Ray cluster: auto, for the one that this machine belongs to, or host:port;"
+        " absent: this machine alone.",
+    )
+    cores: Positive | None = Field(
+        None,
+        description="Cores, and threads, of a worker; absent: the machine's, shared out among the"
+        " workers, and 1 where `workers` is auto or of a cluster.",
+    )
+    gpus: PositiveFloat | None = Field(
+        None,
+        description="GPUs of a worker, such as 0.25: four workers share one; absent: the"
+        " machine's, shared out, at most one each.",
+    )
+    memory_gib: PositiveFloat | None = Field(
+        None, description="Memory that a worker needs, by which they are placed."
     )
 
 

@@ -3,6 +3,7 @@
 Each check stands at its own key, so that pydantic goes on and finds all problems at once.
 """
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -25,6 +26,7 @@ from search.starting_points import STARTING_POINTS
 from space.adapter import SCALINGS
 from space.errors import close_matches
 from space.insertion import MODES, PATTERNS
+from space.redaction import has_blank_in_userinfo
 from space.search_space import COARSE_TO_FINE, GRANULARITIES
 from space.side import SIDE
 from trainers.precision import CHOICES
@@ -106,11 +108,33 @@ def _mode(word: str) -> str:
     return word
 
 
+def _auto(word: str) -> str:
+    if word != "auto":
+        raise ValueError(f"must be a whole number, or auto, but got {word!r}.")
+    return word
+
+
+def _cluster(address: str) -> str:
+    if address != "auto" and not re.fullmatch(r"[^\s:/@]+:\d{1,5}", address):
+        raise ValueError(
+            "must be auto, for the cluster that this machine belongs to, or its address as"
+            f" host:port, such as 10.0.0.1:6379, but got {address!r}."
+        )
+    return address
+
+
+ClusterAddress = Annotated[str, AfterValidator(_cluster)]
+
 # A key of two forms is checked against the form that its value has, and against that one only.
 Insertion = Annotated[
     Annotated[str, AfterValidator(_mode), _shown_to_editors(MODES), Tag("<word>")]
     | Annotated[Names, Tag("<list>")],
     Discriminator(lambda value: "<word>" if isinstance(value, str) else "<list>"),
+]
+NumberOfWorkers = Annotated[
+    Annotated[str, AfterValidator(_auto), _shown_to_editors(("auto",)), Tag("<word>")]
+    | Annotated[Positive, Tag("<number>")],
+    Discriminator(lambda value: "<word>" if isinstance(value, str) else "<number>"),
 ]
 LearningRate = Annotated[
     Annotated[PositiveFloat, Tag("<number>")] | Annotated[Range, Tag("<range>")],
@@ -142,6 +166,14 @@ BoundedMetrics = Annotated[
 ]
 
 
+def _readable_url(url: str) -> str:
+    if has_blank_in_userinfo(url):
+        raise ValueError(
+            "a user name or password in a URL must not hold blanks; write %20 for a space."
+        )
+    return url
+
+
 def _lasting(url: str) -> str:
     if url in ("sqlite://", "sqlite:///:memory:"):
         raise ValueError(f"{url!r} is lost when the command ends; write sqlite:///paradapt.db.")
@@ -157,5 +189,5 @@ def _store_or_server(url: str) -> str:
     return url
 
 
-StorageUrl = Annotated[str, AfterValidator(_lasting)]
-TrackingUrl = Annotated[str, AfterValidator(_store_or_server)]
+StorageUrl = Annotated[str, AfterValidator(_readable_url), AfterValidator(_lasting)]
+TrackingUrl = Annotated[str, AfterValidator(_readable_url), AfterValidator(_store_or_server)]

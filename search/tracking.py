@@ -19,13 +19,13 @@ from search.experiment_view import dress_experiment, view_address
 from search.mlflow_client import (
     TRIAL_TAG,
     artifact_folder,
+    check_database_folder,
     common_tags,
     find_experiment,
     find_study_run,
     find_trial_runs,
     import_mlflow,
     new_client,
-    redacted,
     to_ms,
 )
 from search.note import note
@@ -34,6 +34,7 @@ from search.pages.table import FIRST_PAGE, PAGES
 from search.pages.words import trial_end
 from search.snapshot import StudySnapshot
 from search.volume import volume_so_far
+from space.redaction import redacted
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -57,12 +58,14 @@ class Projection:
             database. A server keeps artifacts itself.
 
     Raises:
-        UserError: a database elsewhere without a folder for artifacts.
+        UserError: a database elsewhere without a folder for artifacts, or one in a folder that
+            does not exist.
     """
 
     def __init__(
         self, tracking_uri: str, study_name: str, artifact_root: Path | None = None
     ) -> None:
+        check_database_folder(tracking_uri)
         self._folder = artifact_folder(tracking_uri, artifact_root)
         self._study_name = study_name
         self.place = redacted(tracking_uri)

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from search.mlflow_client import redacted
 from search.snapshot import StudySnapshot
+from space.redaction import redacted
 
 _SWITCH_S = 5e-5
 """How long the training waits, at most, for the interpreter while this thread computes. It waits

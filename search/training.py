@@ -1,7 +1,9 @@
 """Train one structure of a study, as its trials do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from torch import Tensor
 
 from search.context import StudyContext
 from space.search_space import Learning
@@ -21,6 +23,7 @@ def train_structure(
     resume: Path | None = None,
     checkpoint: Path | None = None,
     validating: bool = True,
+    start: Mapping[str, Tensor] | None = None,
 ) -> tuple[AdaptedModel, FitResult]:
     """Build a structure and train it for the study's epochs; its frozen prefix is recalled.
 
@@ -32,14 +35,18 @@ def train_structure(
         tick: is told each step.
         rungs: when to validate besides the end of each epoch, in epochs.
         resume: a checkpoint to go on from.
-        checkpoint: where one is written if `report` ends the training.
+        checkpoint: where the state is written after each validation before the last step.
         validating: whether validation rows are looked at on the way and at the end.
+        start: the weights to begin from, as AdaptedModel.trained_state gives them; None: new ones.
 
     Raises:
         TrialError: a loss that is not finite, or no memory left.
         UserError: the structure does not fit the backbone, or the checkpoint cannot be read.
+        ValueError: the weights to begin from are not this structure's.
     """
     model = context.model_of(spec)
+    if start is not None:
+        model.load_trained_state(start)
     result = fit(
         model,
         context.data_module(spec),

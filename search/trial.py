@@ -1,25 +1,28 @@
-"""The main road: how one trial goes, from a sampled structure to its end in the storage."""
+"""The main road: how one trial goes, from a sampled structure to its end in the storage.
+
+`begin` and `end` run where the study is decided on: they alone write to its storage. `work` runs
+in a worker, which may be this process or one on another machine; between them goes plain data.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import optuna
 
-from search.checkpoints import begins_from, ends_in
+from search.checkpoints import begins_from, checkpoint_of
 from search.context import StudyContext
 from search.ending import End, finish, note_structure, twin_of
 from search.exits import leave_early
 from search.granularity import space_of
+from search.job import Failure, Job, Outcome
+from search.memory_limit import OUT_OF_MEMORY, too_large
 from search.objectives import known_costs
-from search.resuming import with_earlier
-from search.rungs import decide
 from search.training import train_structure
-from space.errors import TrialError
+from space.errors import OutOfMemory, TrialError
 from space.search_space import Learning
 from space.spec import AdapterSpec
-from trainers.fit import EpochReport, FitResult, Tick
+from trainers.fit import Report, Tick
 from trainers.latency import measure_latency
-from trainers.model import AdaptedModel
 from trainers.weights import save_weights
 
 
@@ -31,39 +34,71 @@ class Planned:
     learning: Learning
 
 
-def run_trial(
-    context: StudyContext, trial: optuna.Trial, planned: Planned | None, tick: Tick
-) -> End:
-    """Sample, cost, build, train, measure, keep and tell one trial; return how it ended."""
+def begin(context: StudyContext, trial: optuna.Trial, planned: Planned | None) -> Job | End:
+    """Sample, note and cost one trial; return what is to be trained, or how it ended without."""
     spec, learning = _structure(context, trial, planned)
     note_structure(trial, spec, learning)
     costs = known_costs(spec, context.cost)
-    broken = _broken_bounds(context, trial, _certain(spec, costs))
+    broken = _broken_bounds(context, trial, _certain(spec, costs)) or too_large(context, trial)
     if broken:
         return finish(context, trial, End(kind="infeasible", reason=broken, metrics=costs))
     twin = twin_of(trial)
     if twin is not None:
         return finish(context, trial, End.same_as(twin))
-    try:
-        model, result = _train(context, trial, spec, learning, costs, tick)
-    except TrialError as error:
-        return finish(context, trial, End(kind="failed", reason=str(error), metrics=costs))
-    metrics = {**costs, **result.metrics}
-    if result.stopped:
-        return finish(context, trial, End.pruned(trial, metrics, result.history))
-    left = leave_early(context, trial, result)
-    if left is not None:
-        metrics |= {**left.metrics, "inference_gflops": left.mean_gflops}
-    shares = None if left is None else left.shares
-    metrics |= measure_latency(
-        model, context.backbone, round(context.tokens.mean), exit_shares=shares
+    return Job(
+        number=trial.number,
+        spec=spec,
+        learning=learning,
+        costs=costs,
+        rungs=context.study.stopping.rungs(context.study.budget.epochs),
+        resume=begins_from(context, trial),
+        checkpoint=checkpoint_of(context, trial.number),
     )
-    save_weights(model, context.weights_folder, trial.number)
+
+
+def work(context: StudyContext, job: Job, report: Report, tick: Tick) -> Outcome | Failure:
+    """Build, train, measure and keep one structure; at each rung `report` says whether to go on."""
+    try:
+        model, result = train_structure(
+            context,
+            job.spec,
+            job.learning,
+            report=report,
+            tick=tick,
+            rungs=job.rungs,
+            resume=job.resume,
+            checkpoint=job.checkpoint,
+        )
+    except TrialError as error:
+        return Failure(reason=str(error), out_of_memory=isinstance(error, OutOfMemory))
+    metrics = {**job.costs, **result.metrics}
+    kept = {"routing": [dict(adapter) for adapter in result.routing]} if result.routing else {}
+    if not result.stopped:
+        left = leave_early(context, job.spec, result)
+        shares = None if left is None else left.point.shares
+        if left is not None:
+            metrics |= {**left.point.metrics, "inference_gflops": left.point.mean_gflops}
+            kept |= left.attributes()
+        tokens = round(context.tokens.mean)
+        metrics |= measure_latency(model, context.backbone, tokens, exit_shares=shares)
+        save_weights(model, context.weights_folder, job.number)
+    return Outcome(metrics=metrics, history=result.history, stopped=result.stopped, attributes=kept)
+
+
+def end(context: StudyContext, trial: optuna.Trial, job: Job, outcome: Outcome | Failure) -> End:
+    """Keep what a worker found and tell Optuna; return how the trial ended."""
+    if isinstance(outcome, Failure):
+        if outcome.out_of_memory:
+            trial.set_user_attr(OUT_OF_MEMORY, True)
+        return finish(context, trial, End(kind="failed", reason=outcome.reason, metrics=job.costs))
+    for name, value in outcome.attributes.items():
+        trial.set_user_attr(name, value)
+    metrics, history = outcome.metrics, outcome.history
+    if outcome.stopped:
+        return finish(context, trial, End.pruned(trial, metrics, history))
     broken = _broken_bounds(context, trial, metrics)
     kind = "infeasible" if broken else "complete"
-    return finish(
-        context, trial, End(kind=kind, reason=broken, metrics=metrics, history=result.history)
-    )
+    return finish(context, trial, End(kind=kind, reason=broken, metrics=metrics, history=history))
 
 
 def _structure(
@@ -72,35 +107,6 @@ def _structure(
     if planned is not None:
         return planned.spec, planned.learning
     return space_of(context.space, trial).sample(trial)
-
-
-def _train(
-    context: StudyContext,
-    trial: optuna.Trial,
-    spec: AdapterSpec,
-    learning: Learning,
-    costs: Mapping[str, float],
-    tick: Tick,
-) -> tuple[AdaptedModel, FitResult]:
-    """Train; at each rung the pruner decides whether the trial goes on."""
-    pruner = context.study.stopping
-
-    def report(epoch: EpochReport) -> bool:
-        return decide(context, trial, pruner, epoch, costs)
-
-    model, result = train_structure(
-        context,
-        spec,
-        learning,
-        report=report,
-        tick=tick,
-        rungs=pruner.rungs(context.study.budget.epochs),
-        resume=begins_from(context, trial),
-        checkpoint=ends_in(context, trial),
-    )
-    if result.routing:
-        trial.set_user_attr("routing", [dict(adapter) for adapter in result.routing])
-    return model, with_earlier(result, trial)
 
 
 def _certain(spec: AdapterSpec, costs: Mapping[str, float]) -> Mapping[str, float]:

@@ -44,6 +44,9 @@ def _without_userinfo(word: str) -> str:
     # A file's path may have taken a slash away (`http:/me:secret@host`), and a database's may
     # hold an @ itself (`sqlite:////home/me@work/x.db`). Up to the last @: a secret may hold one.
     head, mark, tail = word.partition(":/")
+    if not mark:  # `me:secret@host`, where someone forgot what stands before it
+        userinfo, at, host = word.rpartition("@")
+        return f"{HIDDEN}@{host}" if at and ":" in userinfo else word
     place = tail.lstrip("/")
     userinfo, at, host = place.rpartition("@")
     n_slashes = len(tail) - len(place)

@@ -88,7 +88,8 @@ class TestStudyFile:
         )
 
     def test_a_worker_too_many(self, refused):
-        assert refused("search", "--workers", 2)[0].endswith("workers: must be 1, but got 2.")
+        (message,) = refused("search", "--workers", 1000)
+        assert message.startswith("workers: 1000 of 1 core each need 1000 cores, but this machine")
 
 
 class TestData:
@@ -200,6 +201,13 @@ class TestStorage:
         assert message.startswith("storage: ") and why in message
         assert "cannot be opened" in message and "sqlite:///paradapt.db" in message
         assert "secret" not in message
+
+    def test_the_folder_of_the_tracking_store_is_missing(self, refused, folder):
+        (message,) = refused(tracking="sqlite:///nowhere/mlflow.db")
+        assert message == (
+            f"tracking: sqlite:///{folder}/nowhere/mlflow.db cannot be opened (there is no folder"
+            f" {folder}/nowhere). Make the folder, or write for example sqlite:///mlflow.db."
+        )
 
     @pytest.mark.parametrize("command", ["status", "export"])
     def test_no_study_yet(self, refused, folder, command):

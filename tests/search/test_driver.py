@@ -15,9 +15,10 @@ from search.ending import n_trained
 from search.front import pareto_front
 from search.proposals import next_trial
 from search.pruners import PRUNERS
+from search.retries import recover
 from search.samplers import make_sampler
-from search.store import open_study, recover
-from search.trial import run_trial
+from search.store import open_study
+from search.trial import begin, end, work
 from space.errors import TrialError
 
 QUIET = Observer(tick=lambda *_: None, ended=lambda *_: None)
@@ -299,7 +300,7 @@ class TestInterruption:
         stored = open_study(context)
         trial, _ = next_trial(context, stored, lambda *_: None)
         context.space.sample(trial)
-        recover(stored, context.study.objective_names)
+        recover(context, stored)
         trials, _ = run()
         assert ends(trials) == ["complete"] * 3 + ["interrupted"] + ["complete"] * 2
         assert trials[4].params == trials[3].params
@@ -336,7 +337,7 @@ class TestInterruption:
         assert stored.get_trials()[3].state == TrialState.RUNNING
         n_fitted = fitted.n
 
-        recover(stored, context.study.objective_names)
+        recover(context, stored)
         trial = stored.get_trials()[3]
         assert fitted.n == n_fitted and len(stored.get_trials()) == 4
         metrics = trial.user_attrs["metrics"]
@@ -355,6 +356,8 @@ def test_one_trial_by_hand_is_what_the_loop_does(context_of):
     context = context_of()
     stored = open_study(context)
     trial, planned = next_trial(context, stored, lambda *_: None)
-    end = run_trial(context, trial, planned, tick=lambda *_: None)
-    assert end.kind == "complete" and n_trained(stored.get_trials()) == 1
+    job = begin(context, trial, planned)
+    outcome = work(context, job, report=lambda _: True, tick=lambda *_: None)
+    assert end(context, trial, job, outcome).kind == "complete"
+    assert n_trained(stored.get_trials()) == 1
     assert stored.get_trials()[0].user_attrs["baseline"] == "head_only"

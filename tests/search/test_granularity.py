@@ -8,7 +8,8 @@ from search.driver import Observer, run_study
 from search.front import pareto_front
 from search.granularity import GRANULARITY, first_of_stage, space_of, stage_of
 from search.proposals import next_trial
-from search.store import open_study, recover
+from search.retries import recover
+from search.store import open_study
 from space.replay import params_for
 from space.search_space import Learning
 from space.size import n_structures
@@ -91,9 +92,9 @@ def test_a_trial_that_is_run_again_stays_in_its_stage(context):
     first = stored.ask()
     first.set_user_attr(GRANULARITY, "group")
     space_of(context.space, first).sample(first)
-    recover(stored, context.study.objective_names)
+    recover(context, stored)
     again, _ = next_trial(context, stored, lambda *_: None)
-    assert again.user_attrs == {"retry_of": 0, GRANULARITY: "group"}
+    assert again.user_attrs == {"retry_of": 0, "losses": 1, GRANULARITY: "group"}
     assert space_of(context.space, again) == context.space.at("group")
 
 

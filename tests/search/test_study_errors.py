@@ -157,7 +157,18 @@ class TestKeys:
             ({"budget": {"minutes": float("inf")}}, "budget.minutes: must be a finite number"),
             ({"seed": -1}, "seed: must be at least 0, but got -1."),
             ({"seed": 2**32}, "seed: must be less than 4294967296, but got 4294967296."),
-            ({"workers": 2}, "workers: must be 1, but got 2."),
+            ({"workers": 0}, "workers: must be at least 1, but got 0."),
+            ({"workers": 1.5}, "workers: must be a whole number, but got 1.5."),
+            ({"workers": "all"}, "workers: must be a whole number, or auto, but got 'all'."),
+            ({"engine": {"cores": 0}}, "engine.cores: must be at least 1, but got 0."),
+            ({"engine": {"gpus": 0}}, "engine.gpus: must be greater than 0"),
+            ({"engine": {"memory_gib": -1.0}}, "engine.memory_gib: must be greater than 0"),
+            (
+                {"engine": {"ray": "ray.example.org"}},
+                "engine.ray: must be auto, for the cluster that this machine belongs to, or its"
+                " address as host:port, such as 10.0.0.1:6379, but got 'ray.example.org'.",
+            ),
+            ({"engine": {"core": 1}}, "engine.core: unknown key"),
             ({"data": {"train": "a", "rows": "all"}}, "data.rows: must be a whole number, but got"),
             ({"data": {"train": "a", "rows": 0}}, "data.rows: must be at least 1, but got 0."),
             ({"data": {"train": "a", "max_length": 1}}, "data.max_length: must be at least 4"),
@@ -356,3 +367,9 @@ class TestKeys:
                 "extra",
             ]
         )
+
+
+def test_unknown_keys_are_named_as_they_were_written(problems):
+    told = problems(**{"": 1, "<range>": 2, "budget": {"trials": 3, "<word>": 4}})
+    keys = [line.partition(": unknown key.")[0] for line in told]
+    assert sorted(keys) == ["''", "<range>", "budget.<word>"]

@@ -4,11 +4,11 @@ import copy
 
 import pytest
 import yaml
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.study_file import StudySpec, load_study_file
 from space.errors import UserError
+from tests.fuzzing import broken, check_all, inputs
 from tests.search.valid_study import VALID
 from trainers.tasks import TASKS
 
@@ -43,6 +43,7 @@ RICH = VALID | {
     "pruning": {"reduction": 3, "first_rung": 0.5, "min_peers": 2, "patience": 1, "resume": True},
     "starting_points": ["top_layers"],
     "workers": 1,
+    "engine": {"ray": None, "cores": 1, "gpus": 0.5, "memory_gib": 2.0},
     "seed": 0,
     "storage": "sqlite:///a.db",
     "tracking": "sqlite:///m.db",
@@ -134,28 +135,46 @@ class TestFuzz:
     def test_the_study_that_is_mutated_is_valid(self, read):
         assert read(yaml.safe_dump(RICH)) is not None
 
-    @settings(max_examples=700, deadline=None)
-    @given(content=mutated())
-    def test_a_mutated_study_is_read_or_refused(self, read, content):
-        study = read(yaml.safe_dump(content))
-        assert study is None or read(study.to_yaml()) == study
+    @inputs(500, 18_000)
+    def test_a_mutated_study_is_read_or_refused(self, read, n_inputs):
+        def check(content):
+            study = read(yaml.safe_dump(content))
+            assert study is None or read(study.to_yaml()) == study
 
-    @settings(max_examples=300, deadline=None)
-    @given(path=st.sampled_from(PATHS), text=st.text(max_size=20) | VALUES.map(repr))
-    def test_a_random_override_is_read_or_refused(self, read, path, text):
-        override = ".".join(map(str, path)) + f"={text}"
-        study = read(yaml.safe_dump(RICH), override)
-        assert study is None or study.task in TASKS
+        check_all(n_inputs, mutated(), check)
 
-    @settings(max_examples=300, deadline=None)
-    @given(
-        text=st.text(alphabet="ab:-[]{}&*!|>#'\"%@,?\n\t 019.~<", max_size=40)
-        | st.text(max_size=30).filter(lambda t: t.isprintable())
-    )
-    def test_a_random_text_is_refused(self, read, text):
-        assert read(text) is None
+    @inputs(200, 12_000)
+    def test_a_random_override_is_read_or_refused(self, read, n_inputs):
+        rich = yaml.safe_dump(RICH)
 
-    @settings(max_examples=200, deadline=None)
-    @given(content=st.binary(max_size=30))
-    def test_random_bytes_are_refused(self, read, content):
-        assert read(content) is None
+        def check(override):
+            study = read(rich, override)
+            assert study is None or study.task in TASKS
+
+        key = st.sampled_from(PATHS).map(lambda path: ".".join(map(str, path)))
+        key |= st.text(alphabet="ab.=[]0 \n\0é", max_size=12)
+        value = st.text(max_size=20) | VALUES.map(repr)
+        check_all(n_inputs, st.builds("{}={}".format, key, value) | st.text(max_size=20), check)
+
+    @inputs(300, 20_000)
+    def test_a_broken_text_is_read_or_refused(self, read, n_inputs):
+        def check(content):
+            study = read(content)
+            assert study is None or study.task in TASKS
+
+        check_all(n_inputs, broken(st.just(yaml.safe_dump(VALID).encode())), check)
+
+    @inputs(300, 5_000)
+    def test_a_random_text_is_refused(self, read, n_inputs):
+        def check(text):
+            assert read(text) is None
+
+        yaml_like = st.text(alphabet="ab:-[]{}&*!|>#'\"%@,?\n\t 019.~<", max_size=40)
+        check_all(n_inputs, yaml_like | st.text(max_size=30).filter(str.isprintable), check)
+
+    @inputs(200, 2_000)
+    def test_random_bytes_are_refused(self, read, n_inputs):
+        def check(content):
+            assert read(content) is None
+
+        check_all(n_inputs, st.binary(max_size=30), check)

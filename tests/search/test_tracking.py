@@ -8,7 +8,7 @@ from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
 
 from search.front import pareto_front
-from search.mlflow_client import artifact_folder, redacted
+from search.mlflow_client import artifact_folder
 from search.note import note
 from search.pages.table import PAGES
 from search.tracking import Projection
@@ -235,18 +235,6 @@ def test_a_database_elsewhere_needs_a_folder_for_artifacts(tmp_path):
     assert "secret" not in str(raised.value)
     assert artifact_folder(uri, tmp_path) == tmp_path
     assert artifact_folder("http://server:5000", tmp_path) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("http://me:secret@host:5000/x", "http://***@host:5000/x"),
-        ("at https://me:se@cret@host failed", "at https://***@host failed"),
-        ("sqlite:///mlflow.db", "sqlite:///mlflow.db"),
-    ],
-)
-def test_no_password_is_shown(text, shown):
-    assert redacted(text) == shown
 
 
 def test_environment_of_the_user_is_kept(monkeypatch, uri):

@@ -18,8 +18,8 @@ class LikeLengthBatches:
     """Batches of rows of like length, in an order that each epoch shuffles anew.
 
     The rows are shuffled, sorted by length within pools (of 50 batches, and at least four of them
-    an epoch) and cut into batches, and the batches are shuffled. Each row stands in one batch an epoch. The order follows from
-    `seed` and the epoch alone.
+    an epoch) and cut into batches, and the batches are shuffled. Each row stands in one batch an
+    epoch. The order follows from `seed` and the epoch alone.
 
     Args:
         lengths: shape (rows,), tokens of each row.

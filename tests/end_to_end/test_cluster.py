@@ -1,0 +1,65 @@
+"""A Ray cluster of two nodes on one machine, a study on PostgreSQL, and a node that is killed."""
+
+import pytest
+
+from tests.end_to_end.worker_study import (
+    check_complete,
+    check_mlflow,
+    running,
+    started,
+    trials_of,
+    wait_until,
+    write_worker_study,
+)
+from tests.postgres_server import postgres
+
+pytest.importorskip("ray", reason="Ray is not installed")
+__all__ = ["postgres"]
+LOST = "its worker was lost: the process or its machine died"
+
+pytestmark = pytest.mark.slow
+N_TRIALS = 8
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """Two nodes of one core each; the second can be killed."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    from ray.cluster_utils import Cluster
+
+    made = Cluster()
+    made.add_node(num_cpus=1, include_dashboard=False)
+    other = made.add_node(num_cpus=1)
+    made.wait_for_nodes()
+    yield made, other
+    made.shutdown()
+
+
+def test_a_node_that_is_killed_in_the_middle_costs_no_trial(tmp_path, postgres, cluster):
+    nodes, other = cluster
+
+    def trials():
+        return trials_of(postgres.url, folder=tmp_path)
+
+    path = write_worker_study(
+        tmp_path,
+        n_trials=N_TRIALS,
+        workers="auto",
+        engine={"ray": nodes.address},
+        storage=postgres.url,
+    )
+    with started("search", path.name, cwd=tmp_path) as process:
+        wait_until(
+            lambda: running(trials_of(postgres.url, folder=tmp_path), least=2),
+            process,
+            "two trials",
+        )
+        nodes.remove_node(other, allow_graceful=False)
+        stdout, stderr = process.communicate(timeout=500)
+    assert process.returncode == 0, stderr
+    assert "The study 'topics' is finished" in stdout and "Traceback" not in stderr
+    after = trials()
+    check_complete(after, N_TRIALS)
+    (cut,) = [t for t in after if t.user_attrs["end"] == "interrupted"]
+    assert cut.user_attrs["reason"] == LOST
+    check_mlflow(tmp_path, after)
