@@ -1,5 +1,6 @@
 """Which knobs of the search matter, and what each of their values gave."""
 
+from search.ending import n_trained
 from search.importance import MIN_TRIALS, quantile_of
 from search.objectives import METRICS
 from search.report.chart_knobs import curves_chart, importance_chart
@@ -20,7 +21,10 @@ def knobs(subject: Subject) -> Section:
     blocks: list[Block] = []
     if found is None:
         least = constant("min_trials", MIN_TRIALS)
-        blocks.append(subject.missing("knobs.missing", "search --trials 24", least=(least,)))
+        # As many again as there are: most of those that a pruner stops say nothing here.
+        wanted = max(24, 2 * n_trained(subject.stored.get_trials(deepcopy=False)))
+        words = f"search --trials {wanted}"
+        blocks.append(subject.missing("knobs.missing", words, least=(least,)))
         return Section(name="knobs", title=texts("knobs.title"), blocks=tuple(blocks))
     n_trials = Fact(value=found.n_trials, source="study:n_sampled", form="count")
     share = quantile_of(found.n_trials)

@@ -154,7 +154,7 @@ FULL = {
         ({"pooling": ("cls",)}, {"pooling"}),
         ({"learning_rate": 1e-3}, {"learning_rate"}),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value)),
 )
 def test_what_has_one_value_falls_silent_and_nothing_else(changes, silent):
     space = replace(wide(roles=("query",)), **changes)
