@@ -55,7 +55,7 @@ def test_metrics_of_the_outcomes_are_those_of_the_meter(scored, name):
         if metric in lesson.task.metrics and set(how.needs) <= scores.outcomes.keys()
     }
     assert lesson.task.metrics[0] in made
-    assert made == pytest.approx({metric: told[metric] for metric in made}, abs=1e-5)
+    assert made == pytest.approx({metric: told[metric] for metric in made}, rel=1e-6, abs=1e-5)
     assert "test_loss" in scores.metrics and "validation_loss" not in scores.metrics
 
 
