@@ -15,7 +15,7 @@ quickstart: $(VENV)/installed
 
 # A process a core, of one thread each: two with two threads would stand in each other's way.
 test: $(VENV)/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --max-worker-restart 0 -m "not slow"
 
 # What takes minutes: long runs and soaks.
 test-slow: $(VENV)/installed-dev

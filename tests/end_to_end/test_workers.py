@@ -60,6 +60,7 @@ def test_a_killed_worker_costs_no_trial_and_leaves_nothing_behind(folder):
     assert nothing_left(folder)
 
 
+@pytest.mark.slow  # three minutes: Ray takes its time to see that a driver is gone
 @needs_two_cores
 def test_a_killed_driver_takes_its_workers_with_it_and_the_command_goes_on(folder):
     def one_done():

@@ -1,6 +1,5 @@
 """The loop of a study on a tiny backbone: what is trained, what is counted, what is kept."""
 
-import os
 import signal
 from collections import Counter
 from dataclasses import dataclass
@@ -265,7 +264,7 @@ class TestInterruption:
 
         def tick(trial, n_done, n_steps):
             if trial == 3:
-                os.kill(os.getpid(), number)
+                signal.raise_signal(number)
 
         with pytest.raises(Interrupted):
             run(observer=Observer(tick=tick, ended=lambda *_: None))
@@ -281,7 +280,7 @@ class TestInterruption:
     def test_a_baseline_that_is_cut_off_is_begun_again_once(self, run):
         def tick(trial, n_done, n_steps):
             if trial == 1:
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
 
         with pytest.raises(Interrupted):
             run(observer=Observer(tick=tick, ended=lambda *_: None))

@@ -1,6 +1,5 @@
 """The first rung: what a side network and heads alone tell of the layers, and what comes of it."""
 
-import os
 import signal
 from dataclasses import replace
 
@@ -149,7 +148,7 @@ class TestStudy:
 
     def test_interrupted_while_it_is_learned_it_ends_soon(self, context_of, monkeypatch):
         def stop_at_first_step(context, spec, learning, *, report, tick):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
             tick(1, 100)
             raise AssertionError("went on")
 
