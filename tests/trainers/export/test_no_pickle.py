@@ -34,7 +34,11 @@ def test_what_may_run_code_is_told_apart(tmp_path):
     assert found == {"a": True, "b": True, "c": True, "d.pkl": True, "e.bin": False}
 
 
-@pytest.mark.parametrize("name", FORMATS)
+# OpenVINO must not compute in a process of other tests: see test_openvino.py.
+APART = [pytest.param("openvino", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "openvino"] + APART)
 def test_no_format_writes_any(name, tiny_bert, tmp_path):
     if name in EXTRAS:
         pytest.importorskip({"onnx": "onnxruntime"}.get(name, name))

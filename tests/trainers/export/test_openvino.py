@@ -1,4 +1,8 @@
-"""The format `openvino`: OpenVINO gives the trained model's logits, and nothing leaves."""
+"""The format `openvino`: OpenVINO gives the trained model's logits, and nothing leaves.
+
+A process that OpenVINO has computed in crashes at a signal that comes later, so that other tests
+must not share it: of the quick tests test_openvino_apart.py runs some of these in its own.
+"""
 
 import sys
 from dataclasses import replace
@@ -12,6 +16,8 @@ from tests.trainers.export.sources import backbone_for, export, source_of
 from tests.trainers.learnable import LESSONS
 from tests.trainers.tiny import structure
 from trainers.export.openvino import OpenVino, openvino
+
+pytestmark = pytest.mark.slow
 
 EXACT = {"INFERENCE_PRECISION_HINT": "f32"}
 
