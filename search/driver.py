@@ -197,6 +197,8 @@ class _Loop:
         asked = self._own[number]
         try:
             begun = begin(self._context, asked.trial, asked.planned)
+        except OSError:
+            raise  # of the machine, not of the structure
         except Exception as error:
             self._fail(number, error)
             raise

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from search.context import StudyContext
+from search.patient_storage import patience_of
 from search.retries import DIED, give_up, recover
 from search.turns import shared_by_drivers, turn
 
@@ -64,7 +65,8 @@ class Drivers:
 
     def turn(self) -> AbstractContextManager[None]:
         """Keep other drivers from asking for trials meanwhile, so that none is asked for twice."""
-        return turn(self._context.study.storage, self._context.study.name)
+        patience = patience_of(self._stored) if self._shared else None
+        return turn(self._context.study.storage, self._context.study.name, patience)
 
     def sign(self, trial: optuna.Trial) -> None:
         """Note that this driver runs a trial."""
@@ -81,18 +83,21 @@ class Drivers:
             if at_start:
                 recover(self._context, self._stored)
             return
-        now = time.monotonic()
-        if now - self._looked < BEAT_S:
+        if time.monotonic() - self._looked < BEAT_S:
             return
-        self._looked = now
-        if self._of_dead(now):
+        if self._of_dead():
             with self.turn():  # another driver may have done it meanwhile
-                give_up(self._context, self._stored, self._of_dead(now), DIED)
+                give_up(self._context, self._stored, self._of_dead(), DIED)
 
-    def _of_dead(self, now: float) -> list[FrozenTrial]:
-        counts = self._stored.user_attrs
+    def _of_dead(self) -> list[FrozenTrial]:
+        counts, running = self._stored.user_attrs, self._running()
+        now = time.monotonic()
+        if now - self._looked > DEAD_S / 2:
+            # Nothing was seen for a while: this process slept, or the database was away for all.
+            self._seen.clear()
+        self._looked = now
         found = []
-        for trial in self._running():
+        for trial in running:
             # A driver may die between a trial's beginning and its own name there.
             driver = trial.user_attrs.get(DRIVER)
             key = f"trial {trial.number}" if driver is None else str(driver)
@@ -111,8 +116,8 @@ class Drivers:
     def _count_up(self) -> None:
         n = 0
         while True:
-            # A database that does not answer for a while: others wait longer than one beat.
-            with suppress(SQLAlchemyError, optuna.exceptions.StorageInternalError):
+            # What cannot be written in spite of all patience ends the study where it is needed.
+            with suppress(OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError):
                 self._stored.set_user_attr(f"{DRIVER}.{self._name}", n)
             n += 1
             if self._closing.wait(BEAT_S):

@@ -1,6 +1,7 @@
 """`paradapt search`: from a study file to a finished study, shown and tracked on the way."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import optuna
@@ -49,7 +50,7 @@ def search(study: StudySpec, path: Path, progress: Progress, say: Callable[[str]
         progress.write(f"note: {notice}")
     progress.stage("opening the study")
     projection = Projection(study.tracking, study.name)
-    stored = open_study(context)
+    stored = open_study(context, progress.write)
     with only_driver(context, shared=shared_by_drivers(study.storage)):
         progress.stage("starting the workers")
         with open_workers(context, folder, progress.write) as workers:
@@ -97,7 +98,8 @@ def _run(
     except Interrupted:
         why = "the same command goes on with it"
     except BaseException:
-        stored.set_user_attr(STATUS, status)
+        with suppress(OSError):  # of a storage that cannot be written: that is what is raised
+            stored.set_user_attr(STATUS, status)
         tracking.close(take(status))
         raise
     stored.set_user_attr(STATUS, status)

@@ -3,7 +3,7 @@
 import fcntl
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from search.environment import environment
+from search.patient_storage import PatientStorage
 from search.study_file import StudySpec
 from search.turns import turn
 from space.errors import UserError
@@ -29,8 +30,14 @@ STUDY_FILE = "study_file"
 """Study attribute: the resolved study file, as it was at the last start."""
 
 
-def open_study(context: "StudyContext") -> optuna.Study:
+def open_study(
+    context: "StudyContext", tell: Callable[[str], None] = lambda _: None
+) -> optuna.Study:
     """Create the study in its storage, or resume it if it is the same one.
+
+    Args:
+        context: the study.
+        tell: takes a sentence for the user, whenever its database has to be waited for.
 
     Raises:
         UserError: the storage cannot be opened, or holds a study of this name that differs.
@@ -39,7 +46,7 @@ def open_study(context: "StudyContext") -> optuna.Study:
     with _readable_errors(study.storage), turn(study.storage, study.name):
         stored = optuna.create_study(
             study_name=study.name,
-            storage=study.storage,
+            storage=PatientStorage(study.storage, tell),
             directions=[StudyDirection[way.upper()] for way in study.directions],
             load_if_exists=True,
         )
@@ -82,7 +89,7 @@ def load_study(study: StudySpec) -> optuna.Study:
             database = make_url(study.storage).database
             if study.storage.startswith("sqlite") and not Path(database or "").exists():
                 raise KeyError
-            return optuna.load_study(study_name=study.name, storage=study.storage)
+            return optuna.load_study(study_name=study.name, storage=PatientStorage(study.storage))
     except KeyError as error:
         raise UserError(
             f"storage: {redacted_text(study.storage)} holds no study {study.name!r} yet;"

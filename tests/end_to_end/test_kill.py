@@ -25,7 +25,7 @@ def place(tmp_path):
         tmp_path,
         backbone="tiny",
         space={"depth": [1, 2], "rank": [2, 4, 8]},
-        budget={"trials": N_TRIALS, "epochs": 3},
+        budget={"trials": N_TRIALS, "epochs": 8},
         training={"batch_size": 4},
         pruner="none",
     )
@@ -49,7 +49,7 @@ def wait_until_running(place, number, process):
                 assert len(found) == number + 1
                 if found[number].state == TrialState.RUNNING:
                     return
-        time.sleep(0.1)
+        time.sleep(0.05)
     pytest.fail(f"trial {number} did not begin")
 
 

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import pytest
 
 from search import capacity, cores
-from search.drivers import DEAD_S, Drivers
+from search.drivers import BEAT_S, DEAD_S, Drivers
 from search.job import Failure
 from search.progress import Progress
 from search.ray_desk import Desk
@@ -149,11 +149,17 @@ class TestRayWorkers:
 
             workers = object.__new__(ray_engine.RayWorkers)
             workers._slots = [ray_engine._Slot(actor="old", starting=None, number=3, training="x")]
+            workers._answers = {(3, 1.0): True, (4, 1.0): False}
             new = ray_engine._Slot(actor="new", starting="starting")
+            killed = []
             monkeypatch.setattr(workers, "_new_slot", lambda: new)
             monkeypatch.setattr(ray_engine.ray, "get", get)
+            monkeypatch.setattr(ray_engine.ray, "kill", killed.append)
             found = workers._ended(0)
             assert found.number == 3
+            assert workers._answers == {(4, 1.0): False}  # nobody asks for the others any more
+            # One that cannot be reached, and may yet live, must not keep its share.
+            assert killed == ([] if workers._slots[0].actor == "old" else ["old"])
             return found.result, workers
 
         return run
@@ -201,12 +207,14 @@ class TestDrivers:
         drivers._shared = True
         monkeypatch.setattr(Drivers, "turn", lambda _: nullcontext())
 
-        def later(seconds):
-            clock[0] += seconds
-            drivers.give_up_dead()
+        def later(seconds, step=BEAT_S):
+            until = clock[0] + seconds
+            while clock[0] < until:
+                clock[0] += min(step, until - clock[0])
+                drivers.give_up_dead()
             return stored.get_trials()[0].user_attrs.get("end")
 
-        later(0)
+        drivers.give_up_dead()
         return stored, trial, later
 
     def test_one_that_counts_up_is_alive_however_long_it_takes(self, study):
@@ -227,6 +235,13 @@ class TestDrivers:
         assert later(10) == "interrupted"
         first, again = stored.get_trials()
         assert first.user_attrs["reason"] == DIED and again.user_attrs["retry_of"] == 0
+
+    def test_who_slept_or_could_not_look_takes_nobody_for_dead(self, study):
+        _, trial, later = study
+        trial.set_user_attr("driver", "other")
+        assert later(5 * DEAD_S, step=DEAD_S - 1) is None
+        assert later(DEAD_S - BEAT_S) is None
+        assert later(2 * BEAT_S) == "interrupted"
 
     @pytest.mark.parametrize(
         ("storage", "shared"),

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -17,13 +16,14 @@ from search.store import load_study
 from search.study_file import load_study_file
 from space.errors import UserError
 from tests.end_to_end.tiny_study import tiny_backbone, write_rows, write_study
+from tests.search.chromium import browser, needs_chromium, show_in
 from tests.search.finished_study import trial_of
 from trainers.bundle import load
 from trainers.export.bundle import Bundle
 from trainers.export.format import Options
 from trainers.folder import check_sums
 
-CHROMIUM, CHROMEDRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
+__all__ = ["browser"]
 WAYS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
 
 
@@ -257,39 +257,12 @@ COLOURS = """
 """
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-        "--window-size=1366,768",
-    ):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=Service(CHROMEDRIVER))
-    yield driver
-    driver.quit()
-
-
-@pytest.mark.skipif(
-    CHROMIUM is None or CHROMEDRIVER is None, reason="Chromium and its driver are not installed"
-)
+@needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_is_legible_and_whole(browser, tmp_path, scheme):
     page = Path(tmp_path, "index.html")
     page.write_text(index_html(an_index()), encoding="utf-8")
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    show_in(browser, scheme)
     browser.get(page.as_uri())
     assert browser.find_element("tag name", "h1").text == "a|b <i>: the front"
     links = browser.find_elements("tag name", "a")

@@ -1,16 +1,13 @@
 """The page in Chromium: in light and dark, everything is there, nothing is cut or overlaps."""
 
-import shutil
-
 import pytest
 
 from search.explanation import explanation_html
+from tests.search.chromium import browser, needs_chromium, show_in
 from tests.search.explanation.explained import explain_case
 
-CHROMIUM, CHROMEDRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or CHROMEDRIVER is None, reason="Chromium and its driver are not installed"
-)
+__all__ = ["browser"]
+pytestmark = needs_chromium
 
 CUT = """
     return [...document.querySelectorAll('td, th, p, li, h1, h2, h3, h4, .fact, .chip')].filter(e =>
@@ -49,31 +46,6 @@ CONTRAST = """
 """
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    profile = tmp_path_factory.mktemp("profile")
-    for flag in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={profile}",
-        "--window-size=1366,768",
-    ):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=Service(CHROMEDRIVER))
-    yield driver
-    driver.quit()
-
-
 @pytest.fixture(scope="module", params=["every-kind", "numbers", "images"])
 def opened(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
@@ -86,8 +58,7 @@ def opened(request, tmp_path_factory):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_everything_is_there_and_can_be_read(browser, opened, scheme):
     name, found, page = opened
-    feature = {"name": "prefers-color-scheme", "value": scheme}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    show_in(browser, scheme)
     browser.get(page.as_uri())
 
     def count(selector):
