@@ -104,18 +104,23 @@ def _front(losses: NDArray[np.float64]) -> list[int]:
     return sorted(found)
 
 
-def _windowed(study: optuna.Study) -> "_Windowed":
+def _windowed(study: optuna.Study) -> "WindowedStudy":
     """Return the study as a sampler is to see it, read once.
 
     Optuna's TPE reads all trials for each group of parameters, and its storage then asks the
     database anew for every trial that runs: with a hundred workers that was most of a proposal.
     """
     trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
-    return _Windowed(study, window_of(trials, study.directions))
+    return WindowedStudy(study, window_of(trials, study.directions))
 
 
-class _Windowed(optuna.Study):
-    """A study of which some trials alone are seen; what is written goes to the study itself."""
+class WindowedStudy(optuna.Study):
+    """A study of which some trials alone are seen; what is written goes to the study itself.
+
+    Args:
+        study: what is written to.
+        window: the trials that are seen; they are not copied.
+    """
 
     def __init__(self, study: optuna.Study, window: Sequence[FrozenTrial]) -> None:
         self.__dict__.update(study.__dict__)

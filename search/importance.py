@@ -4,14 +4,17 @@ PED-ANOVA (Watanabe et al. 2023; for parameters that exist in some structures on
 where the best trials lie along a parameter with where all trials lie.
 """
 
+import copy
 import warnings
 from collections.abc import Sequence
+from itertools import count
 
 import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
+from search.history import WindowedStudy
 from search.objectives import METRICS
 
 MIN_TRIALS = 8
@@ -63,15 +66,19 @@ def _shares(
     direction: StudyDirection,
     asked: Sequence[str],
 ) -> dict[str, float]:
-    study = optuna.create_study(direction=direction)
-    study.add_trials(
-        [
-            create_trial(value=value, params=t.params, distributions=t.distributions)
-            for t, value in zip(trials, values, strict=True)
-        ]
+    study = WindowedStudy(
+        optuna.create_study(direction=direction), list(map(_with_value, count(), trials, values))
     )
     evaluator = PedAnovaImportanceEvaluator(target_quantile=quantile_of(len(trials)))
     with warnings.catch_warnings():
         # Parameters that one trial alone has, or lacks: their importance is small anyhow.
         warnings.simplefilter("ignore")
         return get_param_importances(study, evaluator=evaluator, params=list(asked))
+
+
+def _with_value(place: int, trial: FrozenTrial, value: float) -> FrozenTrial:
+    """Return a trial as one of a study with one objective; its parameters are not copied."""
+    found = copy.copy(trial)
+    found._trial_id = place  # by which the evaluator tells them apart
+    found.state, found.values = TrialState.COMPLETE, [value]
+    return found

@@ -5,7 +5,6 @@ import textwrap
 from collections.abc import Sequence
 from html import escape
 
-import plotly.graph_objects as go
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -21,6 +20,8 @@ from search.pages.style import (
     INK,
     KNEE,
     OTHER,
+    Figure,
+    Layout,
     axis,
     base_layout,
     better,
@@ -39,7 +40,7 @@ _ROOM, _ROOM_FOR_LABELS = 0.07, 0.25
 a plot that is no higher than 300."""
 
 
-def pareto_figure(snapshot: StudySnapshot) -> go.Figure:
+def pareto_figure(snapshot: StudySnapshot) -> Figure:
     """Draw the first objective against the second, with a third one as colour.
 
     Shown are the front as a staircase, all other complete trials, pruned trials where their last
@@ -47,37 +48,37 @@ def pareto_figure(snapshot: StudySnapshot) -> go.Figure:
     square, and confirmed points with their intervals. A study with one objective is drawn over the
     trial numbers.
     """
-    figure = go.Figure()
+    data: list[Layout] = []
     view = _View(snapshot)
     if view.pruned:
         marker = {"symbol": "circle-open", "size": 8, "color": OTHER, "line": {"width": 1.2}}
         label = "pruned, last rung"
-        figure.add_trace(view.points(view.pruned, label, marker, coloured=False))
+        data.append(view.points(view.pruned, label, marker, coloured=False))
     if view.infeasible:
         marker = {"symbol": "x-thin", "size": 8, "line": {"width": 1.6, "color": OTHER}}
-        figure.add_trace(view.points(view.infeasible, "breaks a bound", marker, coloured=False))
+        data.append(view.points(view.infeasible, "breaks a bound", marker, coloured=False))
     shown = {trial.number for trial in [*snapshot.front, *view.baselines]}
     others = [trial for trial in snapshot.trained if trial.number not in shown]
     if others:
         marker = {"size": 8, "color": OTHER, "opacity": 0.75}
-        figure.add_trace(view.points(others, "complete", marker))
+        data.append(view.points(others, "complete", marker))
     if snapshot.front:
-        figure.add_trace(view.front_trace())
+        data.append(view.front_trace())
     for trial, symbol in zip(view.baselines, _SYMBOLS * len(view.baselines), strict=False):
         # Short, so that the legend takes few lines where the page is narrow.
         name = baseline_title(trial.user_attrs["baseline"]).removesuffix(" in all layers")
         marker = {"symbol": symbol, "size": 13, "color": BASELINE, "line": EDGE}
-        figure.add_trace(view.points([trial], f"baseline: {name}", marker, coloured=False))
+        data.append(view.points([trial], f"baseline: {name}", marker, coloured=False))
     if view.confirmed:
-        figure.add_trace(view.confirmed_trace())
+        data.append(view.confirmed_trace())
     for trial, name, symbol, hue, size in view.marks():
         marker = {"symbol": symbol, "size": size, "color": hue, "line": {"width": 2.5}}
         ring = view.points([trial], name, marker, coloured=False)
-        figure.add_trace(ring.update(hoverinfo="skip", hovertemplate=None))
+        data.append(ring | {"hoverinfo": "skip", "hovertemplate": None})
+    layout = view.layout()
     if snapshot.front:
-        figure.add_annotation(view.knee_label())
-    figure.update_layout(view.layout())
-    return figure
+        layout["annotations"] = [view.knee_label()]
+    return {"data": data, "layout": layout}
 
 
 class _View:
@@ -108,63 +109,65 @@ class _View:
 
     def points(
         self, trials: Trials, name: str, marker: dict[str, object], coloured: bool = True
-    ) -> go.Scatter:
+    ) -> Layout:
         """One trace of markers; `coloured` ones show the third objective where there is one."""
         places = [self._place(trial) for trial in trials]
         if coloured and self.coloured:
             values = [trial.values[2] for trial in trials]
             line = {"width": 1, "color": OTHER}
             marker = marker | {"color": values, "coloraxis": "coloraxis", "line": line}
-        return go.Scatter(
-            x=[x for x, _ in places],
-            y=[y for _, y in places],
-            mode="markers",
-            name=name if len(trials) == 1 else f"{name} ({len(trials)})",
-            marker=marker,
-            text=[self._hover(trial) for trial in trials],
-            hovertemplate="%{text}<extra></extra>",
-        )
+        return {
+            "x": [x for x, _ in places],
+            "y": [y for _, y in places],
+            "mode": "markers",
+            "name": name if len(trials) == 1 else f"{name} ({len(trials)})",
+            "marker": marker,
+            "text": [self._hover(trial) for trial in trials],
+            "hovertemplate": "%{text}<extra></extra>",
+        }
 
-    def front_trace(self) -> go.Scatter:
+    def front_trace(self) -> Layout:
         """The front: a staircase over what it dominates, numbered where there is room."""
         marker = {"size": 11, "color": FRONT, "line": EDGE}
         trace = self.points(self.snapshot.front, "Pareto front", marker)
-        trace.update(
-            legendrank=1,
-            customdata=self._labels(),
-            texttemplate="%{customdata}",
-            textposition=f"{'top' if self.up else 'bottom'} {'left' if self.left else 'right'}",
-            textfont={"size": 12},
-            mode="markers+text",
-            cliponaxis=False,
-        )
+        trace |= {
+            "legendrank": 1,
+            "customdata": self._labels(),
+            "texttemplate": "%{customdata}",
+            "textposition": f"{'top' if self.up else 'bottom'} {'left' if self.left else 'right'}",
+            "textfont": {"size": 12},
+            "mode": "markers+text",
+            "cliponaxis": False,
+        }
         if len(self.names) == 2:
             # What a budget x buys: the best y at x or cheaper, so the step is taken at the point.
             line = {"shape": "hv" if self.left else "vh", "color": FRONT, "width": 1.8}
-            trace.update(mode="lines+markers+text", line=line)
+            trace |= {"mode": "lines+markers+text", "line": line}
         return trace
 
-    def confirmed_trace(self) -> go.Scatter:
+    def confirmed_trace(self) -> Layout:
         """Confirmed points: the mean on the test split over the seeds, and its 95 % interval."""
         tested = self.snapshot.tested
         places = [self._confirmed_place(point) or (0.0, 0.0) for point in self.confirmed]
         bounds = [point.interval(tested) for point in self.confirmed]
-        return go.Scatter(
-            x=[x for x, _ in places],
-            y=[y for _, y in places],
-            mode="markers",
-            name=f"confirmed on the test split, 95 % ({len(places)})",
-            marker={"symbol": "line-ew", "size": 13, "line": {"width": 3, "color": GOOD}},
-            error_y={
+        return {
+            "x": [x for x, _ in places],
+            "y": [y for _, y in places],
+            "mode": "markers",
+            "name": f"confirmed on the test split, 95 % ({len(places)})",
+            "marker": {"symbol": "line-ew", "size": 13, "line": {"width": 3, "color": GOOD}},
+            "error_y": {
+                "type": "data",
+                "symmetric": False,
                 "array": [high - y for (_, high), (_, y) in zip(bounds, places, strict=True)],
                 "arrayminus": [y - low for (low, _), (_, y) in zip(bounds, places, strict=True)],
                 "color": GOOD,
                 "thickness": 1.8,
                 "width": 5,
             },
-            text=[_confirmed_hover(point, tested) for point in self.confirmed],
-            hovertemplate="%{text}<extra></extra>",
-        )
+            "text": [_confirmed_hover(point, tested) for point in self.confirmed],
+            "hovertemplate": "%{text}<extra></extra>",
+        }
 
     def marks(self) -> list[tuple[FrozenTrial, str, str, str, int]]:
         """The rings: around the knee, and around what was exported last."""
@@ -179,7 +182,7 @@ class _View:
         ]
         return found
 
-    def knee_label(self) -> dict[str, object]:
+    def knee_label(self) -> Layout:
         """The knee's annotation, on the side of the front where no trial can lie."""
         knee = self.snapshot.knee
         assert knee is not None
@@ -203,7 +206,7 @@ class _View:
             "font": {"size": 13, "color": INK},
         }
 
-    def layout(self) -> dict[str, object]:
+    def layout(self) -> Layout:
         """Axes with units, direction and room for labels; the legend above them."""
         across, up = self.names[1] if len(self.names) > 1 else "", self.names[0]
         objectives = (self.names, self.directions)

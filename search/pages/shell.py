@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from html import escape
 
-import plotly.graph_objects as go
 from plotly.io.json import to_json_plotly
 from plotly.offline import get_plotlyjs
 
@@ -102,11 +101,11 @@ def page(study: str, title: str, summary: str, *parts: str) -> str:
     )
 
 
-def plot(figure: go.Figure | Figure, name: str, height: str, width: str = "0") -> str:
+def plot(figure: Figure, name: str, height: str, width: str = "0") -> str:
     """Return a figure as HTML.
 
     Args:
-        figure: what is drawn: plotly's, or plain data as its script reads them.
+        figure: what is drawn.
         name: the element's id, one of its own on the page.
         height: as CSS has it, such as `420px`.
         width: the least one; a narrower page is scrolled sideways.

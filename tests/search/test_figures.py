@@ -3,6 +3,7 @@
 import csv
 import io
 
+import plotly.graph_objects as go
 import pytest
 from optuna.study import StudyDirection
 
@@ -21,24 +22,29 @@ FRONT = pareto_front(TRIALS, DIRECTIONS)
 SNAPSHOT = snapshot_of(TRIALS)
 
 
+def figure_of(snapshot):
+    """What is drawn, as plotly reads it: it refuses what it does not know."""
+    return go.Figure(pareto_figure(snapshot))
+
+
 def trace(figure, start):
     return next(trace for trace in figure.data if trace.name.startswith(start))
 
 
 def test_the_front_is_drawn_as_a_staircase_over_what_it_dominates():
-    drawn = trace(pareto_figure(SNAPSHOT), "Pareto front")
+    drawn = trace(figure_of(SNAPSHOT), "Pareto front")
     assert list(drawn.x) == [trial.values[1] for trial in FRONT]
     assert list(drawn.y) == [trial.values[0] for trial in FRONT]
     assert drawn.line.shape == "hv"
 
 
 def test_the_stairs_turn_with_the_direction():
-    drawn = trace(pareto_figure(snapshot_of(TRIALS, directions=(MAX, MAX))), "Pareto front")
+    drawn = trace(figure_of(snapshot_of(TRIALS, directions=(MAX, MAX))), "Pareto front")
     assert drawn.line.shape == "vh"
 
 
 def test_every_complete_trial_is_drawn_once_beside_front_and_baselines():
-    figure = pareto_figure(SNAPSHOT)
+    figure = figure_of(SNAPSHOT)
     complete = [t for t in TRIALS if t.user_attrs["end"] == "complete"]
     special = {t.number for t in [*FRONT, *complete[:3]]}
     assert len(trace(figure, "complete").x) == len(complete) - len(special)
@@ -52,13 +58,13 @@ def test_every_complete_trial_is_drawn_once_beside_front_and_baselines():
 def test_pruned_trials_stand_where_their_last_rung_left_them():
     rungs = {"rung.1": [0.3, 0.5], "rung.10": [0.5, 0.5], "rung.4": [0.4, 0.5]}
     pruned = trial_of(None, end="pruned", reason="rank 3", number=9, **rungs)
-    drawn = trace(pareto_figure(snapshot_of([*TRIALS[:3], pruned])), "pruned")
+    drawn = trace(figure_of(snapshot_of([*TRIALS[:3], pruned])), "pruned")
     assert (list(drawn.x), list(drawn.y)) == ([0.5], [0.5])
     assert "pruned: rank 3" in drawn.text[0]
 
 
 def test_the_hover_text_names_trial_structure_objectives_and_learning():
-    text = trace(pareto_figure(SNAPSHOT), "Pareto front").text[0]
+    text = trace(figure_of(SNAPSHOT), "Pareto front").text[0]
     first = FRONT[0]
     for part in (
         f"trial {first.number}",
@@ -71,7 +77,7 @@ def test_the_hover_text_names_trial_structure_objectives_and_learning():
 
 
 def test_the_knee_is_ringed_and_named():
-    figure = pareto_figure(SNAPSHOT)
+    figure = figure_of(SNAPSHOT)
     chosen = knee(FRONT, DIRECTIONS)
     assert f"knee: trial {chosen.number}" in figure.layout.annotations[0].text
     assert list(trace(figure, "knee").x) == [chosen.values[1]]
@@ -79,7 +85,7 @@ def test_the_knee_is_ringed_and_named():
 
 def test_no_two_labels_of_the_front_lie_on_each_other():
     close = [trial_of([0.8 + i / 1000, 0.5 + i / 1000], number=i) for i in range(30)]
-    drawn = trace(pareto_figure(snapshot_of(close)), "Pareto front")
+    drawn = trace(figure_of(snapshot_of(close)), "Pareto front")
     shown = [x for x, label in zip(drawn.x, drawn.customdata, strict=True) if label]
     assert 5 < len(shown) < 25
 
@@ -87,7 +93,7 @@ def test_no_two_labels_of_the_front_lie_on_each_other():
 def test_a_third_objective_is_colour():
     trials = finished_trials(n_objectives=3)
     names = (*NAMES, "trainable_params")
-    figure = pareto_figure(snapshot_of(trials, directions=(MAX, MIN, MIN), names=names))
+    figure = figure_of(snapshot_of(trials, directions=(MAX, MIN, MIN), names=names))
     front = pareto_front(trials, (MAX, MIN, MIN))
     drawn = trace(figure, "Pareto front")
     assert list(drawn.marker.color) == [trial.values[2] for trial in front]
@@ -97,14 +103,14 @@ def test_a_third_objective_is_colour():
 
 
 def test_one_objective_is_drawn_over_the_trials():
-    figure = pareto_figure(
+    figure = figure_of(
         snapshot_of(finished_trials(n_objectives=1), directions=(MAX,), names=NAMES[:1])
     )
     assert figure.layout.xaxis.title.text == "trial"
 
 
 def test_axes_have_units_and_shares_are_percent():
-    figure = pareto_figure(SNAPSHOT)
+    figure = figure_of(SNAPSHOT)
     title = "inference cost (GFLOPs per sample), lower is better"
     assert figure.layout.xaxis.title.text == title
     assert figure.layout.yaxis.tickformat.endswith("%")
@@ -156,7 +162,7 @@ def test_the_table_holds_the_front_with_all_metrics_in_full():
 
 def test_the_label_of_the_knee_has_room_above_the_highest_point():
     trials = [trial_of([0.78, 0.05], number=0), trial_of([0.1, 0.1], number=1)]
-    figure = pareto_figure(snapshot_of(trials))
+    figure = figure_of(snapshot_of(trials))
     (low, high), label = figure.layout.yaxis.range, figure.layout.annotations[0]
     least_px = 300 * (high - 0.78) / (high - low)
     assert least_px > -label.ay + 12  # half a line of text above the arrow's end
@@ -164,14 +170,14 @@ def test_the_label_of_the_knee_has_room_above_the_highest_point():
 
 def test_what_was_exported_last_is_framed():
     chosen = FRONT[0].number
-    drawn = trace(pareto_figure(snapshot_of(TRIALS, chosen=chosen)), "exported last")
+    drawn = trace(figure_of(snapshot_of(TRIALS, chosen=chosen)), "exported last")
     assert list(drawn.x) == [FRONT[0].values[1]]
 
 
 def test_trials_that_break_a_bound_are_crosses():
     broken = trial_of([0.9, 0.3], number=9)
     broken.set_user_attr("end", "infeasible")
-    drawn = trace(pareto_figure(snapshot_of([*TRIALS[:3], broken])), "breaks a bound")
+    drawn = trace(figure_of(snapshot_of([*TRIALS[:3], broken])), "breaks a bound")
     assert (list(drawn.x), list(drawn.y)) == ([0.3], [0.9])
 
 
@@ -181,7 +187,7 @@ def test_confirmed_points_have_error_bars_of_their_interval():
         for seed, value in enumerate((0.70, 0.72, 0.77))
     )
     point = Confirmed(key="trial-7", title="trial 7", trial=7, baseline=None, runs=runs)
-    figure = pareto_figure(snapshot_of(TRIALS, confirmed=(point,), tested="accuracy"))
+    figure = figure_of(snapshot_of(TRIALS, confirmed=(point,), tested="accuracy"))
     drawn = trace(figure, "confirmed on the test split")
     low, high = point.interval("accuracy")
     assert (drawn.x[0], drawn.y[0]) == pytest.approx((0.4, 0.73))
