@@ -8,18 +8,22 @@ STUDY := studies/quickstart.yaml
 # Answers where the index that pip-audit asks is there, with what it asks for.
 INDEX := https://pypi.org/pypi/pip/24.0/json
 
-.PHONY: quickstart test test-slow check format schema bench bench-study scale clean
+.PHONY: quickstart test test-slow soak check format schema bench bench-study scale clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/paradapt search $(STUDY)
 
 # A process a core, of one thread each: two with two threads would stand in each other's way.
 test: $(VENV)/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --max-worker-restart 0 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --max-worker-restart 0 -m "not slow and not soak"
 
-# What takes minutes: long runs and soaks.
+# What takes minutes: long runs, and many inputs.
 test-slow: $(VENV)/installed-dev
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m "slow and not soak"
+
+# A study of 2,000 trials whose workers are killed for 20 minutes: more than half an hour.
+soak: $(VENV)/installed-dev
+	$(BIN)/pytest -m soak
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .

@@ -14,6 +14,7 @@ from search.baselines import baseline_title
 from search.front import structure
 from search.lineage import RESUMES
 from search.mlflow_client import END_TAG, TRIAL_TAG, common_tags, to_ms
+from search.moments import end_of
 from search.pages.words import trial_end
 from search.starting_points import STARTING_POINT
 
@@ -69,7 +70,7 @@ def fill_run(
         client.log_batch(run_id, points[:_MAX_METRICS], params[:_MAX_PARAMS], tags)
         points, params, tags = points[_MAX_METRICS:], params[_MAX_PARAMS:], []
     status = _END_STATUS.get(trial_end(trial), "KILLED")
-    client.set_terminated(run_id, status, to_ms(trial.datetime_complete))
+    client.set_terminated(run_id, status, to_ms(end_of(trial)))
 
 
 def tags_of(trial: FrozenTrial) -> dict[str, str]:
@@ -114,7 +115,7 @@ def points_of(trial: FrozenTrial, names: Sequence[str]) -> Points:
     ]
     last: dict[str, Any] = history[-1] if history else {}
     final = trial.user_attrs.get("metrics", {}) | dict(zip(names, trial.values or (), strict=False))
-    end = to_ms(trial.datetime_complete) or 0
+    end = to_ms(end_of(trial)) or 0
     points += [
         (key, value, end, round(unit * last.get("epoch", 0)))
         for key, value in final.items()

@@ -1,5 +1,6 @@
 """What all commands share: how they end, and the study file with its overrides."""
 
+import errno
 import logging
 import os
 import sys
@@ -45,7 +46,7 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
             sys.exit(INTERRUPTED)
         except OSError as error:
             # A full disk, a lost permission: the state is kept, and a traceback helps nobody.
-            click.echo(f"paradapt: {redacted(str(error))}. What was done so far is kept.", err=True)
+            click.echo(f"paradapt: {redacted(_in_words(error))}", err=True)
             sys.exit(FAILED)
         except Exception:
             # A fault of ours is told whole, for a report of it, but without passwords.
@@ -53,6 +54,19 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
             sys.exit(FAILED)
 
     return wrapped
+
+
+def _in_words(error: OSError) -> str:
+    """Return what the machine refused, which path it was about, and what is left to do."""
+    what = error.strerror or str(error)
+    if error.filename is not None:
+        what = f"{error.filename}: {what}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            what = (
+                f"the disk that holds {error.filename} is full; when there is room, the same"
+                " command goes on"
+            )
+    return f"{what}. What was done so far is kept."
 
 
 def checked_study(study_file: Path, overrides: Sequence[str]) -> Any:

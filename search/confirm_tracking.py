@@ -19,6 +19,7 @@ from search.mlflow_client import (
     find_runs,
     find_study_run,
     new_client,
+    reason_of,
 )
 from search.study_file import StudySpec
 from space.redaction import redacted
@@ -58,7 +59,7 @@ class ConfirmProjection:
         except Exception as error:  # whatever a store throws: no training is lost to it
             if not self._warned:
                 self._warned = True
-                reason = " ".join(redacted(str(error)).split())[:240]
+                reason = reason_of(error)
                 self._warn(
                     f"Tracking at {redacted(self._study.tracking)} failed ({reason}). The results"
                     " are kept; the same command logs them when tracking works again."

@@ -25,6 +25,7 @@ from trainers.data.sealed import TestData, all_training_rows, load_test
 from trainers.fit import FitResult, Tick, fit
 from trainers.full import build_full, full_learning, own_copy
 from trainers.latency import measure_latency
+from trainers.memory import want_of_memory_told
 from trainers.model import AdaptedModel
 from trainers.scoring import Scores, score
 from trainers.tfidf import train_tfidf
@@ -91,7 +92,8 @@ def train_point(shared: Confirmation, point: Point, seed: int, tick: Tick) -> Co
     """
     trainings: dict[str, Callable[..., ConfirmedRun]] = {FULL: _full, TFIDF: _tfidf}
     training = trainings.get(point.key, _trial)
-    return training(_seeded(shared, seed), point, tick)
+    with want_of_memory_told():
+        return training(_seeded(shared, seed), point, tick)
 
 
 def _seeded(shared: Confirmation, seed: int) -> Confirmation:

@@ -13,6 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.lineage import RESUMES, lineage, resumed_as
+from search.moments import TOOK_S
 from space.redaction import redacted
 from space.search_space import Learning
 from space.spec import AdapterSpec
@@ -34,6 +35,8 @@ class End:
     history: "Sequence[EpochReport]" = ()
     twin: FrozenTrial | None = None
     """The earlier, equal trial whose end this is."""
+    took_s: float | None = None
+    """How long it took, where it was trained."""
 
     @classmethod
     def pruned(
@@ -68,6 +71,8 @@ def finish(context: "StudyContext", trial: optuna.Trial, end: End) -> End:
     attributes: dict[str, Any] = {"metrics": dict(end.metrics), "end": end.kind}
     if end.history:
         attributes["history"] = [epoch.to_dict() for epoch in end.history]
+    if end.took_s is not None:
+        attributes[TOOK_S] = round(end.took_s, 3)
     if end.reason:
         attributes["reason"] = redacted(end.reason)
     if end.twin is not None:

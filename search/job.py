@@ -26,6 +26,8 @@ class Job:
     """A checkpoint to go on from."""
     checkpoint: Path | None
     """Where the state is written on the way."""
+    began_s: float
+    """When it began: seconds of the monotonic clock of the process that decides."""
 
 
 @dataclass(frozen=True, kw_only=True)

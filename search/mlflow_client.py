@@ -5,6 +5,7 @@ interface (an active run, a global tracking URI) is not used anywhere.
 """
 
 import getpass
+import logging
 import os
 from collections.abc import Iterator
 from datetime import datetime
@@ -43,6 +44,9 @@ def import_mlflow() -> None:
         os.environ.setdefault(name, value)
     import mlflow.tracking  # noqa: F401
 
+    # It writes the whole traceback of what it raises, such as a full disk, where all can read it.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
 
 def new_client(tracking_uri: str) -> "MlflowClient":
     """Return a client; a database is connected to and brought up to date, a server is not.
@@ -54,6 +58,13 @@ def new_client(tracking_uri: str) -> "MlflowClient":
     from mlflow.tracking import MlflowClient
 
     return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+
+def reason_of(error: Exception) -> str:
+    """Return in one line, without passwords, why a store or a server failed."""
+    # What a database says itself: MLflow's words hold the statement too.
+    said = getattr(error.__cause__, "orig", None) or error
+    return " ".join(redacted(str(said)).split())[:240]
 
 
 def is_remote(tracking_uri: str) -> bool:

@@ -57,13 +57,7 @@ class Patience:
                 waited_s = time.monotonic() - since
                 if self._lost or waited_s > PATIENCE_S or _FULL in why:
                     self._lost = True
-                    place = redacted(self._storage)
-                    away = f" for {waited_s:.0f} s" if waited_s > 2 * PAUSE_S else ""
-                    raise OSError(
-                        errno.ENOSPC if _FULL in why else errno.EIO,
-                        f"storage: {place} does not answer{away} ({why}); when it does again, the"
-                        " same command goes on",
-                    ) from error
+                    raise self._ended(why, waited_s) from error
                 if not told:
                     told = True
                     self._tell(
@@ -71,6 +65,15 @@ class Patience:
                         f" to {PATIENCE_S / 60:.0f} minutes."
                     )
                 time.sleep(PAUSE_S)
+
+    def _ended(self, why: str, waited_s: float) -> OSError:
+        place = redacted(self._storage)
+        if _FULL in why:
+            text = f"storage: the disk of {place} is full; when there is room"
+            return OSError(errno.ENOSPC, f"{text}, the same command goes on")
+        away = f" for {waited_s:.0f} s" if waited_s > 2 * PAUSE_S else ""
+        text = f"storage: {place} does not answer{away} ({why}); when it does again"
+        return OSError(errno.EIO, f"{text}, the same command goes on")
 
     def _in_words(self, error: Exception) -> str | None:
         """Return the first line of an error that may pass, or of a full disk; None for others."""

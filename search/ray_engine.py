@@ -14,11 +14,13 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 from search.capacity import Share
 from search.context import StudyContext
 from search.job import Failure, Job, Outcome
+from search.memory_limit import Blame
 from search.ray_desk import Desk, News
 from search.ray_worker import Worker
 from search.store import redacted
 from search.workers import Ended, Listener, Lost
 from space.errors import UserError
+from space.spec import AdapterSpec
 from trainers.reports import EpochReport
 
 WAIT_S = 1.0
@@ -27,6 +29,7 @@ MAX_FAILED_STARTS = 5
 """Workers in a row that die before they are ready, after which no more are started."""
 LOST = "its worker was lost: the process or its machine died"
 """Which of the two it was shows, if ever, only later."""
+NO_MEMORY = "no memory left on its machine, so that its worker was ended"
 
 
 @dataclass(kw_only=True)
@@ -38,6 +41,8 @@ class _Slot:
     """What Ray gives when the worker is ready; None when it is."""
     number: int | None = None
     """Of the trial that it trains."""
+    spec: AdapterSpec | None = None
+    """The structure of that trial."""
     training: Any = None
     """What Ray gives when the trial has ended."""
 
@@ -64,12 +69,14 @@ class RayWorkers:
         self._study = redacted(context.study)
         self._folder = str(folder)
         self._engine = context.engine
-        self._share = share
+        self._worker = _worker_class(share)
+        self._n_threads = share.cores
         self._tell = tell
         self._desk: Any = _new_desk()
         self._news: Any = self._desk.take.remote()
         self._answers: dict[tuple[int, float], bool] = {}
         self._n_failed_starts = 0
+        self._blame = Blame(context.cost)
         self._slots = [self._new_slot() for _ in range(n_workers)]
 
     @property
@@ -80,7 +87,8 @@ class RayWorkers:
     def start(self, job: Job) -> None:
         """Give a free worker a trial to train."""
         slot = next(s for s in self._slots if s.starting is None and s.training is None)
-        slot.number, slot.training = job.number, slot.actor.train.remote(job)
+        slot.number, slot.spec = job.number, job.spec
+        slot.training = slot.actor.train.remote(job)
 
     def wait(self, listener: Listener) -> Ended | None:
         """Wait for a short while until something happens; return a trial that ended, if one did.
@@ -123,17 +131,15 @@ class RayWorkers:
             listener.tick(number, n_done, n_steps)
 
     def _new_slot(self) -> _Slot:
-        share = self._share
-        options: dict[str, Any] = {"num_cpus": share.cores, "num_gpus": share.gpus}
-        if share.memory_mib is not None:
-            options["memory"] = share.memory_mib * 2**20
-        # Threads are counted before torch is loaded.
-        environment = {"OMP_NUM_THREADS": str(share.cores)}
-        worker = ray.remote(max_restarts=0, max_task_retries=0, **options)(Worker)
-        actor: Any = worker.options(runtime_env={"env_vars": environment}).remote(
-            self._study, self._folder, self._engine, share.cores, self._desk
+        actor = self._worker.remote(
+            self._study, self._folder, self._engine, self._n_threads, self._desk
         )
         return _Slot(actor=actor, starting=actor.prepare.remote())
+
+    def _renew(self, place: int) -> None:
+        """Put another worker in the place of one that is dead, or cannot be reached."""
+        ray.kill(self._slots[place].actor)  # or it would keep its share of the machine
+        self._slots[place] = self._new_slot()
 
     def _started(self, place: int) -> None:
         try:
@@ -147,7 +153,7 @@ class RayWorkers:
                     f"workers: the last {MAX_FAILED_STARTS} of them died while they prepared the"
                     " study. Fewer of them need less memory."
                 ) from error
-            self._slots[place] = self._new_slot()
+            self._renew(place)
         else:
             self._n_failed_starts = 0
             self._slots[place] = replace(self._slots[place], starting=None)
@@ -158,18 +164,37 @@ class RayWorkers:
         result: Outcome | Failure | Lost | Exception
         try:
             result = ray.get(slot.training)
-            self._slots[place] = replace(slot, number=None, training=None)
+            self._slots[place] = replace(slot, number=None, spec=None, training=None)
         except RayTaskError as error:
             result = _cause(error)
-            self._slots[place] = replace(slot, number=None, training=None)
+            self._slots[place] = replace(slot, number=None, spec=None, training=None)
         except RayError as error:
-            if isinstance(error, OutOfMemoryError):
-                reason = "no memory left on its machine, so that its worker was ended"
-                result = Failure(reason=reason, out_of_memory=True)
-            else:
-                result = Lost(reason=LOST)
-            self._slots[place] = self._new_slot()
+            result = self._died(place, error)
+            self._renew(place)
+        self._answers = {key: goes for key, goes in self._answers.items() if key[0] != slot.number}
         return Ended(number=slot.number, result=result)
+
+    def _died(self, place: int, error: RayError) -> Failure | Lost:
+        """Return what the death of a worker tells of the structure that it trained."""
+        if not isinstance(error, OutOfMemoryError):
+            return Lost(reason=LOST)
+        own = self._slots[place].spec
+        assert own is not None, "it has a trial"
+        beside = [s.spec for i, s in enumerate(self._slots) if i != place and s.spec is not None]
+        if self._blame.lies_with(own, beside):
+            return Failure(reason=NO_MEMORY, out_of_memory=True)
+        return Lost(reason=NO_MEMORY)
+
+
+def _worker_class(share: Share) -> Any:
+    """Return the class of actors with such a share; made once: Ray keeps each that it is given."""
+    options: dict[str, Any] = {"num_cpus": share.cores, "num_gpus": share.gpus}
+    if share.memory_mib is not None:
+        options["memory"] = share.memory_mib * 2**20
+    # Threads are counted before torch is loaded.
+    environment = {"OMP_NUM_THREADS": str(share.cores)}
+    worker = ray.remote(max_restarts=0, max_task_retries=0, **options)(Worker)
+    return worker.options(runtime_env={"env_vars": environment})
 
 
 def _new_desk() -> Any:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import optuna
 
+from search.mlflow_client import reason_of
 from search.snapshot import STATUS, Status, take_snapshot
 from search.status import is_running
 from search.store import redacted
@@ -36,7 +37,7 @@ def refresh_pages(
     except (
         Exception
     ) as error:  # Whatever a store or a server throws: the command has done its work.
-        reason = " ".join(without_password(str(error)).split())[:240]
+        reason = reason_of(error)
         tell(f"MLflow's pages at {without_password(study.tracking)} are not up to date ({reason}).")
 
 

@@ -10,6 +10,7 @@ from search.mlflow_client import (
     find_study_run,
     find_trial_runs,
     new_client,
+    reason_of,
 )
 from search.study_file import StudySpec
 from space.errors import UserError
@@ -124,7 +125,7 @@ class Registry:
         return version
 
     def _told(self, error: Exception) -> str:
-        reason = " ".join(redacted(str(error)).split())[:240]
+        reason = reason_of(error)
         return f"MLflow at {self._place} refuses or does not answer ({reason})."
 
 

@@ -214,7 +214,10 @@ def _locked(study: StudySpec, key: str, path: Path, *, shared: bool) -> Iterator
                 " Wait for it, or stop it first. Several searches share a study whose storage is"
                 " PostgreSQL (postgresql+psycopg://...)."
             ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        try:
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+        except OSError as error:  # a full disk: its own words do not say which
+            raise OSError(error.errno, error.strerror, str(path)) from error
         yield  # the lock goes with the file, also when the process is killed

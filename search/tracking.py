@@ -28,6 +28,7 @@ from search.mlflow_client import (
     new_client,
     to_ms,
 )
+from search.moments import end_of
 from search.note import note
 from search.pages.pareto import pareto_csv
 from search.pages.table import FIRST_PAGE, PAGES
@@ -39,7 +40,7 @@ from space.redaction import redacted
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-PAGES_EVERY_S = 27.0
+PAGES_EVERY_S = 24.0
 """The least time between two drawings of all pages while a study runs; the first page alone is
 drawn at every update."""
 
@@ -176,7 +177,7 @@ class Projection:
         if snapshot.status == "running":
             self._client.update_run(run_id, "RUNNING")
         else:
-            ends = [to_ms(trial.datetime_complete) for trial in finished]
+            ends = [to_ms(end_of(trial)) for trial in finished]
             end = max((end for end in ends if end), default=None)
             self._client.set_terminated(run_id, _RUN_STATUS[snapshot.status], end)
 

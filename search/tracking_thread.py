@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from search.mlflow_client import reason_of
 from search.snapshot import StudySnapshot
-from space.redaction import redacted
 
 _SWITCH_S = 5e-5
 """How long the training waits, at most, for the interpreter while this thread computes. It waits
@@ -112,7 +112,7 @@ class TrackingThread:
         except Exception as error:  # Whatever a store or a server throws: no trial is lost to it.
             if not self._warned:
                 self._warned = True
-                reason = " ".join(redacted(str(error)).split())[:240]
+                reason = reason_of(error)
                 self._warn(
                     f"Tracking at {self._projection.place} failed ({reason}). The study goes on;"
                     " MLflow is brought up to date when tracking works again, at the latest when"

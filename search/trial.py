@@ -4,8 +4,9 @@
 in a worker, which may be this process or one on another machine; between them goes plain data.
 """
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import optuna
 
@@ -23,6 +24,7 @@ from space.search_space import Learning
 from space.spec import AdapterSpec
 from trainers.fit import Report, Tick
 from trainers.latency import measure_latency
+from trainers.memory import release_memory, want_of_memory_told
 from trainers.weights import save_weights
 
 
@@ -36,6 +38,7 @@ class Planned:
 
 def begin(context: StudyContext, trial: optuna.Trial, planned: Planned | None) -> Job | End:
     """Sample, note and cost one trial; return what is to be trained, or how it ended without."""
+    began_s = time.monotonic()
     spec, learning = _structure(context, trial, planned)
     note_structure(trial, spec, learning)
     costs = known_costs(spec, context.cost)
@@ -53,24 +56,32 @@ def begin(context: StudyContext, trial: optuna.Trial, planned: Planned | None) -
         rungs=context.study.stopping.rungs(context.study.budget.epochs),
         resume=begins_from(context, trial),
         checkpoint=checkpoint_of(context, trial.number),
+        began_s=began_s,
     )
 
 
 def work(context: StudyContext, job: Job, report: Report, tick: Tick) -> Outcome | Failure:
     """Build, train, measure and keep one structure; at each rung `report` says whether to go on."""
     try:
-        model, result = train_structure(
-            context,
-            job.spec,
-            job.learning,
-            report=report,
-            tick=tick,
-            rungs=job.rungs,
-            resume=job.resume,
-            checkpoint=job.checkpoint,
-        )
+        with want_of_memory_told():
+            result: Outcome | Failure = _outcome(context, job, report, tick)
     except TrialError as error:
-        return Failure(reason=str(error), out_of_memory=isinstance(error, OutOfMemory))
+        result = Failure(reason=str(error), out_of_memory=isinstance(error, OutOfMemory))
+    release_memory()  # an error, and what it held of the training, is gone by now
+    return result
+
+
+def _outcome(context: StudyContext, job: Job, report: Report, tick: Tick) -> Outcome:
+    model, result = train_structure(
+        context,
+        job.spec,
+        job.learning,
+        report=report,
+        tick=tick,
+        rungs=job.rungs,
+        resume=job.resume,
+        checkpoint=job.checkpoint,
+    )
     metrics = {**job.costs, **result.metrics}
     kept = {"routing": [dict(adapter) for adapter in result.routing]} if result.routing else {}
     if not result.stopped:
@@ -87,18 +98,25 @@ def work(context: StudyContext, job: Job, report: Report, tick: Tick) -> Outcome
 
 def end(context: StudyContext, trial: optuna.Trial, job: Job, outcome: Outcome | Failure) -> End:
     """Keep what a worker found and tell Optuna; return how the trial ended."""
+    how = _how_it_ended(context, trial, job, outcome)
+    return finish(context, trial, replace(how, took_s=time.monotonic() - job.began_s))
+
+
+def _how_it_ended(
+    context: StudyContext, trial: optuna.Trial, job: Job, outcome: Outcome | Failure
+) -> End:
     if isinstance(outcome, Failure):
         if outcome.out_of_memory:
             trial.set_user_attr(OUT_OF_MEMORY, True)
-        return finish(context, trial, End(kind="failed", reason=outcome.reason, metrics=job.costs))
+        return End(kind="failed", reason=outcome.reason, metrics=job.costs)
     for name, value in outcome.attributes.items():
         trial.set_user_attr(name, value)
     metrics, history = outcome.metrics, outcome.history
     if outcome.stopped:
-        return finish(context, trial, End.pruned(trial, metrics, history))
+        return End.pruned(trial, metrics, history)
     broken = _broken_bounds(context, trial, metrics)
     kind = "infeasible" if broken else "complete"
-    return finish(context, trial, End(kind=kind, reason=broken, metrics=metrics, history=history))
+    return End(kind=kind, reason=broken, metrics=metrics, history=history)
 
 
 def _structure(

@@ -13,6 +13,7 @@ from search.mlflow_client import (
     find_study_run,
     is_remote,
     new_client,
+    reason_of,
 )
 from space.errors import UserError
 from space.redaction import redacted
@@ -108,7 +109,7 @@ def _page(tracking_uri: str, study_name: str) -> str:
             return ""
         run = find_study_run(client, experiment.experiment_id, study_name)
     except Exception as error:  # Whatever a store or a server throws means the same here.
-        reason = " ".join(redacted(str(error)).split())[:240]
+        reason = reason_of(error)
         raise UserError(
             f"The tracking store {redacted(tracking_uri)} does not answer ({reason})."
         ) from error

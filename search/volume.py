@@ -10,6 +10,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from search.front import hypervolume, trained
+from search.moments import end_of
 from search.ranking import losses_of, non_dominated_ranks
 
 MARGIN = 0.1
@@ -76,4 +77,4 @@ def _share(front: NDArray[np.float64]) -> float:
 
 
 def _ended(trial: FrozenTrial) -> tuple[datetime, int]:
-    return (trial.datetime_complete or datetime.min, trial.number)
+    return (end_of(trial), trial.number)

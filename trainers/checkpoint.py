@@ -13,6 +13,7 @@ from space.errors import UserError
 from trainers.model import AdaptedModel
 from trainers.reports import EpochReport
 from trainers.steps import load_optimizer_tensors, optimizer_tensors
+from trainers.weights import write_error
 
 _MODEL, _OPTIMIZER, _SO_FAR = "model.", "optimizer.", "so_far"
 
@@ -53,8 +54,8 @@ class Checkpoint:
         try:
             save_file(tensors, partial, metadata={_SO_FAR: _written(so_far)})
             partial.replace(self.path)
-        except SafetensorError as error:  # a full disk, among others
-            raise OSError(f"{self.path}: the checkpoint cannot be written ({error})") from error
+        except SafetensorError as error:
+            raise write_error(self.path, error) from error
         finally:
             partial.unlink(missing_ok=True)
 

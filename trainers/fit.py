@@ -11,16 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Trainer
 
-from space.errors import OutOfMemory
 from space.search_space import Learning
 from trainers.checkpoint import Checkpoint
 from trainers.data import StudyDataModule, TargetScale
 from trainers.engine import FLOAT32, Engine, default_device
 from trainers.fit_module import FitModule, Plan
-from trainers.memory import reset_peak_memory
+from trainers.memory import reset_peak_memory, want_of_memory_told
 from trainers.metrics import Meter, meter_of
 from trainers.model import AdaptedModel
 from trainers.reports import EpochReport, ExitAnswers, Report, Tick
@@ -103,18 +101,12 @@ def fit(
         plan = replace(plan, marks={})
     module = FitModule(model, data, task, learning, plan, engine, new_meter, report, tick)
     trained = epochs > 0 and len(model.trained_parameters()) > 0
-    try:
+    with want_of_memory_told():
         if trained:
             _train(module, data, plan)
         elif validating:
             model.to(default_device())
             module.validate()
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise OutOfMemory(f"no memory left ({error})") from error
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
-            raise
-        raise OutOfMemory(f"no memory left ({error})") from error
     model.eval()
     final = dict(module.history[-1].metrics) if module.history else {}
     final["train_s"] = module.train_s

@@ -1,15 +1,23 @@
-"""Peak memory of one trial, though all trials of a worker run in one process."""
+"""Memory of one trial, though all trials of a worker run in one process: its peak, its want."""
 
 import contextlib
+import errno
+import gc
 import resource
 import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import torch
 
+from space.errors import OutOfMemory
+
 _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"  # man 5 proc: resets the peak resident set size
+_WANTING = ("can't allocate memory", "cannot allocate memory")
+"""What torch says, in a RuntimeError, where the processor's memory is at an end."""
 
 
 def reset_peak_memory() -> None:
@@ -30,3 +38,47 @@ def peak_memory_mib() -> float:
                 return int(line.split()[1]) / 2**10
     unit = 1 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+@contextlib.contextmanager
+def want_of_memory_told() -> Iterator[None]:
+    """Turn what Python, torch and the system raise for want of memory into OutOfMemory.
+
+    Raises:
+        OutOfMemory: no memory left.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _is_want_of_memory(error):
+            raise
+        raise OutOfMemory(f"no memory left ({error})") from error
+
+
+def release_memory() -> None:
+    """Give back what nobody uses any more, so that the next trial finds it.
+
+    Parts of a model know each other: they would stay, with their optimizer, until Python's own
+    collector happens to come by, and might leave the next trial too little.
+    """
+    gc.collect()
+    _freeze_libraries()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+@cache
+def _freeze_libraries() -> None:
+    """Spare the collector what is there by now, once in a process: it stays for good.
+
+    To look through it took half a second after each trial.
+    """
+    gc.freeze()
+
+
+def _is_want_of_memory(error: Exception) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(w in str(error).lower() for w in _WANTING)

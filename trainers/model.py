@@ -51,9 +51,10 @@ def build(
         ways: how this machine computes sparse experts.
 
     Raises:
-        UserError: the structure does not fit the backbone (too deep, or a role it lacks).
+        UserError: the structure does not fit the backbone (too deep, or a role it lacks), or the
+            head.
     """
-    check_fits(backbone, spec)
+    check_fits(backbone, spec, head)
     shape, running = backbone.shape, Pass()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -85,8 +86,8 @@ def _head(kind: str, backbone: Backbone, n_outputs: int, pooling: str) -> nn.Mod
     return RowHead(backbone.shape.width, n_outputs, pooling)
 
 
-def check_fits(backbone: Backbone, spec: AdapterSpec) -> None:
-    """Raise UserError unless every adapter has a place in the backbone."""
+def check_fits(backbone: Backbone, spec: AdapterSpec, head: str) -> None:
+    """Raise UserError unless every adapter has a place in the backbone, and the head its input."""
     shape = backbone.shape
     if spec.depth > shape.n_layers:
         raise UserError(
@@ -104,6 +105,13 @@ def check_fits(backbone: Backbone, spec: AdapterSpec) -> None:
     if spec.skips and not shape.gathers_tokens:
         raise UserError(
             f"The blocks of the backbone {backbone.name!r} cannot run on a part of the tokens."
+        )
+    if head == "sequence" and spec.pooling == "none":
+        raise UserError("The structure has no pooling, but this task answers for whole rows.")
+    if head != "sequence" and spec.exits:
+        raise UserError(
+            "The structure has early exits, which answer for whole rows, but this task answers for"
+            " every token."
         )
 
 

@@ -1,6 +1,7 @@
 """The trained weights of a trial on disk: safetensors, written whole or not at all."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -41,10 +42,17 @@ def write_tensors(state: Mapping[str, Tensor], target: Path) -> None:
             os.fsync(file.fileno())
         partial.replace(target)
     except SafetensorError as error:
-        # How its writer tells of a full disk or a folder that is gone.
-        raise OSError(str(error)) from error
+        raise write_error(target, error) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_error(path: Path, error: SafetensorError) -> OSError:
+    """Return what safetensors tells of a full disk, or a folder that is gone, as Python would."""
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    if number is None:
+        return OSError(f"{path}: {error}")
+    return OSError(int(number[1]), os.strerror(int(number[1])), str(path))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 
 from optuna.trial import FrozenTrial
 
+from search.moments import begin_of, end_of
+
 PAUSE = timedelta(minutes=2)
 """Longer gaps between trials are cut out: the study was not run."""
 
@@ -40,14 +42,3 @@ class Clock:
                 break
             worked += end - begin
         return worked / timedelta(minutes=1)
-
-
-def begin_of(trial: FrozenTrial) -> datetime:
-    """Return when a trial began."""
-    assert trial.datetime_start is not None
-    return trial.datetime_start
-
-
-def end_of(trial: FrozenTrial) -> datetime:
-    """Return when a trial ended; of one that runs, now."""
-    return trial.datetime_complete or max(datetime.now(), begin_of(trial))

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from itertools import accumulate
 
-from search.pages.clock import Clock, end_of
+from optuna.trial import FrozenTrial
+
+from search.moments import end_of
+from search.pages.clock import Clock
 from search.pages.hover import hover_head
 from search.pages.shell import page, paragraph, plot
 from search.pages.style import FRONT, Figure, axis, base_layout
@@ -79,20 +82,21 @@ def hypervolume_figure(snapshot: StudySnapshot, grown: Sequence[Volume]) -> Figu
 
 def _trials_ended(snapshot: StudySnapshot, grown: Sequence[Volume]) -> list[int]:
     """How many trials of any end there were when each of these ended."""
-    ends = sorted(t.datetime_complete for t in snapshot.trials if t.datetime_complete)
+    ends = sorted(end_of(trial) for trial in _ended(snapshot))
     place = {moment: count for count, moment in enumerate(ends, start=1)}
-    return [place[v.trial.datetime_complete] for v in grown if v.trial.datetime_complete]
+    return [place[end_of(volume.trial)] for volume in grown]
 
 
 def _flops_until(snapshot: StudySnapshot, grown: Sequence[Volume]) -> list[float]:
     """GFLOPs of training that all trials together had spent when each of these ended."""
-    ended = sorted(
-        (t for t in snapshot.trials if t.datetime_complete),
-        key=lambda t: (t.datetime_complete, t.number),
-    )
+    ended = sorted(_ended(snapshot), key=lambda trial: (end_of(trial), trial.number))
     spent = accumulate(spent_by(snapshot.trials, t, snapshot.n_train).gflops for t in ended)
     by_number = dict(zip((t.number for t in ended), spent, strict=True))
     return [by_number[volume.trial.number] for volume in grown]
+
+
+def _ended(snapshot: StudySnapshot) -> list[FrozenTrial]:
+    return [trial for trial in snapshot.trials if trial.datetime_complete]
 
 
 def _flops_unit(snapshot: StudySnapshot, total: float) -> tuple[float, str]:

@@ -6,7 +6,8 @@ from itertools import groupby
 
 from optuna.trial import FrozenTrial
 
-from search.pages.clock import Clock, begin_of, end_of
+from search.moments import begin_of, end_of
+from search.pages.clock import Clock
 from search.pages.hover import hover_facts, hover_head
 from search.pages.shell import page, paragraph, plot
 from search.pages.style import END_HUES, OTHER, Figure, axis, base_layout

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from optuna.trial import FrozenTrial
 
 from search.front import trained
+from search.moments import begin_of, end_of
 from search.report.facts import Fact, Form
 from search.report.models import Model, Models
 from search.report.money import Load, Spent, load, spent
@@ -45,9 +46,9 @@ def search_seconds(trials: Sequence[FrozenTrial]) -> Fact:
     A trial that was cut off is left out: nobody knows when it ended.
     """
     spans = sorted(
-        (t.datetime_start.timestamp(), t.datetime_complete.timestamp())
+        (begin_of(t).timestamp(), end_of(t).timestamp())
         for t in trials
-        if t.datetime_start and t.datetime_complete and t.user_attrs.get("end") != "interrupted"
+        if t.datetime_complete and t.user_attrs.get("end") != "interrupted"
     )
     total, reached = 0.0, float("-inf")
     for start, end in spans:

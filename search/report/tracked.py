@@ -5,7 +5,7 @@ from pathlib import Path
 
 import optuna
 
-from search.mlflow_client import find_experiment, find_study_run, new_client
+from search.mlflow_client import find_experiment, find_study_run, new_client, reason_of
 from search.report.report import report_html
 from search.study_file import StudySpec
 from space.redaction import redacted
@@ -34,7 +34,7 @@ def log_report(
             raise RuntimeError("it has no run of this study; `paradapt search` makes it")
         client.log_text(parent.info.run_id, page, ARTIFACT)
     except Exception as error:  # whatever is thrown: hours of search do not end in a traceback
-        reason = " ".join(redacted(str(error)).split())[:240]
+        reason = reason_of(error)
         warn(f"{ARTIFACT} was not logged at {redacted(study.tracking)} ({reason}).")
         return False
     return True

@@ -41,11 +41,11 @@ def storage(folder):
 def test_a_killed_worker_costs_no_trial_and_leaves_nothing_behind(folder):
     def both():
         found = running(trials_of(storage(folder)), least=2)
-        return found if len(training_workers()) == 2 else []
+        return found if len(training_workers(folder)) == 2 else []
 
     with started("search", "study.yaml", cwd=folder) as process:
         wait_until(both, process, "two trials side by side")
-        kill(training_workers()[0])
+        kill(training_workers(folder)[0])
         stdout, stderr = process.communicate(timeout=END_S)
     assert process.returncode == 0, stderr
     assert "The study 'topics' is finished" in stdout
@@ -72,7 +72,7 @@ def test_a_killed_driver_takes_its_workers_with_it_and_the_command_goes_on(folde
         before = wait_until(one_done, process, "two trials side by side, and one that has ended")
         kill(process)
         process.communicate()
-    wait_until_gone(training_workers)
+    wait_until_gone(lambda: training_workers(folder))
     with started("search", "study.yaml", cwd=folder) as again:
         _, stderr = again.communicate(timeout=END_S)
     assert again.returncode == 0, stderr

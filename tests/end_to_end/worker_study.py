@@ -73,14 +73,14 @@ def wait_until(condition, process, what):
     raise AssertionError(f"not in {WAIT_S} s: {what}")
 
 
-def training_workers():
-    """The processes of Ray's workers that train right now."""
-    found = []
-    for process in psutil.process_iter(["name", "cmdline"]):
-        words = " ".join(process.info["cmdline"] or [])
-        if "ray::Worker.train" in words:
-            found.append(process)
-    return found
+def training_workers(folder):
+    """The processes of Ray's workers that train a study in this folder right now."""
+    return [
+        process
+        for process in psutil.process_iter(["cwd", "cmdline"])
+        if "ray::Worker.train" in " ".join(process.info["cmdline"] or [])
+        and str(folder) in (process.info["cwd"] or "")
+    ]
 
 
 def wait_until_gone(processes):
@@ -119,14 +119,23 @@ def check_complete(trials, n_trials):
 
 
 def check_mlflow(folder, trials):
-    """Plain MLflow sees one ended run for every trial."""
+    """Plain MLflow sees one ended run for every trial; return these."""
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("topics").experiment_id
-    runs = client.search_runs([experiment], max_results=1000)
+    runs = client.search_runs([experiment], max_results=50_000)
     children = [run for run in runs if run.data.tags["paradapt.kind"] == "trial"]
     numbers = sorted(int(run.data.tags["paradapt.trial"]) for run in children)
     assert numbers == [trial.number for trial in trials]
     assert all(run.info.status != "RUNNING" for run in runs)
+    return children
+
+
+def trial_runs(folder, name="topics"):
+    """The runs of trials that plain MLflow has of a study, by the number of the trial."""
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(name).experiment_id
+    runs = client.search_runs([experiment], "tags.`paradapt.kind` = 'trial'", max_results=1000)
+    return {int(run.data.tags["paradapt.trial"]): run for run in runs}
 
 
 @contextmanager

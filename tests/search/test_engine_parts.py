@@ -4,6 +4,7 @@ import asyncio
 import io
 import os
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 
@@ -17,6 +18,7 @@ from search.store import open_study
 from search.turns import shared_by_drivers
 from search.workers import Lost
 from space.errors import UserError
+from space.spec import AdapterSpec
 
 
 class TestCores:
@@ -148,7 +150,9 @@ class TestRayWorkers:
                 return given
 
             workers = object.__new__(ray_engine.RayWorkers)
-            workers._slots = [ray_engine._Slot(actor="old", starting=None, number=3, training="x")]
+            slot = ray_engine._Slot(actor="old", starting=None, number=3, training="x")
+            workers._slots = [replace(slot, spec=AdapterSpec(depth=1))]
+            workers._blame = ray_engine.Blame(None)
             workers._answers = {(3, 1.0): True, (4, 1.0): False}
             new = ray_engine._Slot(actor="new", starting="starting")
             killed = []

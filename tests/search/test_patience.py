@@ -84,7 +84,7 @@ class TestPatience:
             except OperationalError as error:
                 raise optuna.exceptions.StorageInternalError("While committing") from error
 
-        with pytest.raises(OSError, match=r"sqlite:///a.db .*disk is full") as caught:
+        with pytest.raises(OSError, match=r"the disk of sqlite:///a.db is full") as caught:
             Patience("sqlite:///a.db").run(call)
         assert clock[0] == 0 and isinstance(caught.value.__cause__.__cause__, OperationalError)
 

@@ -281,6 +281,20 @@ class TestConfig:
         forged.configure(spec={"depth": 2, "pooling": "mean", "adapters": [entry]})
         refused(forged, "config.yaml: ")
 
+    @pytest.mark.parametrize(
+        ("task", "exits", "match"),
+        [
+            ("text-classification", {}, "has no pooling, but this task answers for whole rows"),
+            ("token-classification", {"exits": [1]}, "early exits, which answer for whole rows"),
+        ],
+    )
+    def test_a_structure_that_answers_for_something_else_is_refused(
+        self, forged, task, exits, match
+    ):
+        spec = {"depth": 2, "pooling": "none", "adapters": [], **exits}
+        forged.configure(task=task, spec=spec, exit_threshold=0.5 if exits else None)
+        refused(forged, match)
+
 
 class TestWeights:
     @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64, torch.int32])

@@ -168,6 +168,17 @@ def test_a_full_disk_is_told_once_and_leaves_nothing(store, told, monkeypatch):
     assert list(store.folder.rglob("*.partial")) == []
 
 
+def test_a_disk_that_is_full_at_the_very_end_leaves_nothing(store, monkeypatch):
+    def full(path, *_args, **_options):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        write(store, 1)
+    assert [path.name for path in store.folder.rglob("*") if path.is_file()] == ["lock"] * 2
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounts need root")
 def test_a_disk_that_is_really_full(tmp_path, told):
     folder = tmp_path / "small"

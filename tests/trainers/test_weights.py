@@ -1,5 +1,7 @@
 """Trained weights on disk: whole or not at all."""
 
+import errno
+
 import pytest
 import torch
 from safetensors import SafetensorError
@@ -38,6 +40,18 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch, error):
         write_tensors({"x": torch.zeros(2)}, path)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
     assert torch.equal(read_tensors(path)["x"], torch.ones(2))
+
+
+def test_a_full_disk_is_told_as_python_tells_it(tmp_path, monkeypatch):
+    path = tmp_path / "a.safetensors"
+
+    def fail(tensors, target):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(weights, "save_file", fail)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_tensors({"x": torch.zeros(2)}, path)
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
 
 
 def test_missing_and_damaged_files_are_told(tmp_path):

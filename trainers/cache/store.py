@@ -167,17 +167,19 @@ class PrefixStore:
         Raises:
             OSError: it cannot be.
         """
+        whole = entry.about.with_suffix(f".{os.getpid()}")
         try:
             with entry.partial.open("rb+") as file:
                 os.fsync(file.fileno())
             about = {"shape": list(shape), "dtype": str(dtype), "sha256": _checksum(entry.partial)}
             # The states first: they count for nothing without what says that they are whole.
             entry.partial.replace(entry.states)
-            whole = entry.about.with_suffix(f".{os.getpid()}")
             whole.write_text(json.dumps(about), encoding="utf-8")
             whole.replace(entry.about)
         except OSError:
             self._remove(entry)
+            with suppress(OSError):
+                whole.unlink(missing_ok=True)
             raise
 
     def give_up(self, entry: Entry) -> None:

@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections import Counter
+from datetime import timedelta
 from itertools import pairwise
 
 import numpy
@@ -114,10 +115,12 @@ class Sources:
 
     def _search_s(self):
         """Cut time into pieces at every start and end; add up those that lie in some trial."""
+        finished = [t for t in self.trials if t.state.is_finished()]
+        ended = [t for t in finished if t.user_attrs.get("end") != "interrupted"]
+        took = [t.user_attrs.get("took_s", t.duration.total_seconds()) for t in ended]
         spans = [
-            (t.datetime_start.timestamp(), t.datetime_complete.timestamp())
-            for t in self.trials
-            if t.state.is_finished() and t.user_attrs.get("end") != "interrupted"
+            (t.datetime_start.timestamp(), (t.datetime_start + timedelta(seconds=s)).timestamp())
+            for t, s in zip(ended, took, strict=True)
         ]
         edges = sorted({edge for span in spans for edge in span})
         return sum(
