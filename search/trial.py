@@ -27,6 +27,10 @@ from trainers.latency import measure_latency
 from trainers.memory import release_memory, want_of_memory_told
 from trainers.weights import save_weights
 
+MUCH_MIB = 16
+"""A trial whose trained weights take more gives them back at once: with their gradients and the
+optimizer's two averages they are four times as much. To do so takes half a second."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
@@ -67,7 +71,9 @@ def work(context: StudyContext, job: Job, report: Report, tick: Tick) -> Outcome
             result: Outcome | Failure = _outcome(context, job, report, tick)
     except TrialError as error:
         result = Failure(reason=str(error), out_of_memory=isinstance(error, OutOfMemory))
-    release_memory()  # an error, and what it held of the training, is gone by now
+    # An error, and what it held of the training, is gone by now.
+    if isinstance(result, Failure) or job.costs["adapter_mib"] > MUCH_MIB:
+        release_memory()
     return result
 
 

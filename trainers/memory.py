@@ -6,7 +6,6 @@ import gc
 import resource
 import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -62,18 +61,8 @@ def release_memory() -> None:
     collector happens to come by, and might leave the next trial too little.
     """
     gc.collect()
-    _freeze_libraries()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-@cache
-def _freeze_libraries() -> None:
-    """Spare the collector what is there by now, once in a process: it stays for good.
-
-    To look through it took half a second after each trial.
-    """
-    gc.freeze()
 
 
 def _is_want_of_memory(error: Exception) -> bool:
