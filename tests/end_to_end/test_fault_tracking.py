@@ -93,6 +93,7 @@ def check_never_waited(trials):
         assert waited < WAITED_S, trial.number
 
 
+@pytest.mark.slow  # a minute
 def test_a_server_that_comes_back_in_the_middle_has_all_at_the_end(tmp_path, server):
     n_trials = 16
     write_worker_study(tmp_path, n_trials=n_trials, n_rows=400, tracking=server.url)

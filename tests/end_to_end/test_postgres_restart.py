@@ -4,6 +4,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from tests.end_to_end.tiny_study import environment
 from tests.end_to_end.worker_study import (
     check_complete,
@@ -73,6 +75,7 @@ def impatient(folder):
     )
 
 
+@pytest.mark.slow  # a minute
 def test_one_that_stays_away_ends_the_command_and_the_same_goes_on(tmp_path):
     with postgres_server() as server:
         write_worker_study(tmp_path, n_trials=3, storage=server.url)
