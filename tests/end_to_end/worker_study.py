@@ -61,16 +61,16 @@ def trials_of(storage, name="topics", folder=None):
         database.engine.dispose()
 
 
-def wait_until(condition, process, what):
+def wait_until(condition, process, what, wait_s=WAIT_S):
     """Wait until something holds while a command runs; return what the condition gave."""
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + wait_s
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
         found = condition()
         if found:
             return found
         time.sleep(0.2)
-    raise AssertionError(f"not in {WAIT_S} s: {what}")
+    raise AssertionError(f"not in {wait_s} s: {what}")
 
 
 def training_workers(folder):
