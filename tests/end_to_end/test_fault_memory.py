@@ -12,9 +12,10 @@ from tests.end_to_end.tiny_study import COMMAND, environment, messages
 from tests.end_to_end.worker_study import (
     check_complete,
     check_mlflow,
-    nothing_left,
+    left_behind,
     trial_runs,
     trials_of,
+    wait_until_gone,
     write_worker_study,
 )
 
@@ -126,5 +127,6 @@ def test_of_two_workers_that_ray_ends_the_greedy_one_is_to_blame(tmp_path):
         RAY_memory_usage_threshold=f"{used / memory.total:.3f}",
         RAY_memory_monitor_refresh_ms="50",
     )
-    assert "(raylet)" not in output and nothing_left(tmp_path)
+    assert "(raylet)" not in output
+    wait_until_gone(lambda: left_behind(tmp_path))
     check_ends(tmp_path, TO_TRAIN, "no memory left on its machine, so that its worker was ended")

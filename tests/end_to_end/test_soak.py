@@ -10,7 +10,7 @@ from tests.end_to_end.soaking import Soak, command, watch
 from tests.end_to_end.worker_study import (
     check_complete,
     check_mlflow,
-    nothing_left,
+    left_behind,
     trials_of,
     wait_until_gone,
     write_worker_study,
@@ -71,7 +71,7 @@ def test_a_study_whose_workers_are_killed_for_long_ends_complete(tmp_path, capsy
     check_weights(tmp_path, trials)
     check_runs(tmp_path, trials)
     check_memory(trials, seen, soak)
-    wait_until_gone(lambda: not nothing_left(tmp_path))
+    wait_until_gone(lambda: left_behind(tmp_path))
 
 
 def check_losses(trials, n_kills):

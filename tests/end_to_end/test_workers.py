@@ -11,7 +11,7 @@ from tests.end_to_end.worker_study import (
     check_complete,
     check_mlflow,
     kill,
-    nothing_left,
+    left_behind,
     running,
     started,
     training_workers,
@@ -57,7 +57,7 @@ def test_a_killed_worker_costs_no_trial_and_leaves_nothing_behind(folder):
     (again,) = [t for t in trials if t.user_attrs.get("retry_of") == cut.number]
     assert again.params == cut.params and again.user_attrs["losses"] == 1
     check_mlflow(folder, trials)
-    assert nothing_left(folder)
+    wait_until_gone(lambda: left_behind(folder))
 
 
 @pytest.mark.slow  # three minutes: Ray takes its time to see that a driver is gone
@@ -82,7 +82,7 @@ def test_a_killed_driver_takes_its_workers_with_it_and_the_command_goes_on(folde
         if trial.state.is_finished():
             assert trials[trial.number] == trial
     check_mlflow(folder, trials)
-    assert nothing_left(folder)
+    wait_until_gone(lambda: left_behind(folder))
 
 
 @needs_two_cores
@@ -93,7 +93,8 @@ def test_a_wish_to_stop_ends_workers_at_once_and_keeps_all(folder):
         stdout, stderr = process.communicate(timeout=END_S)
     assert process.returncode == 130, stderr
     assert "The study 'topics' is interrupted: the same command goes on with it." in stdout
-    assert "Traceback" not in stderr and nothing_left(folder)
+    assert "Traceback" not in stderr
+    wait_until_gone(lambda: left_behind(folder))
     trials = trials_of(storage(folder))
     assert not running(trials)
     assert all("losses" not in trial.user_attrs for trial in trials)

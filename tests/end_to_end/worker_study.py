@@ -155,9 +155,11 @@ def kill(process):
     os.kill(process.pid, signal.SIGKILL)
 
 
-def nothing_left(folder):
-    """Whether no process of Ray's runs any more that was begun for a study in this folder."""
-    return not any(
-        str(folder) in (p.info["cwd"] or "") and "ray" in " ".join(p.info["cmdline"] or [])
-        for p in psutil.process_iter(["cwd", "cmdline"])
-    )
+def left_behind(folder):
+    """The processes of Ray's that were begun for a study in this folder and still run."""
+    return [
+        process
+        for process in psutil.process_iter(["cwd", "cmdline"])
+        if str(folder) in (process.info["cwd"] or "")
+        and "ray" in " ".join(process.info["cmdline"] or [])
+    ]
