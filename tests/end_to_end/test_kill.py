@@ -2,7 +2,9 @@
 
 import json
 import signal
+import sqlite3
 import time
+from contextlib import closing
 
 import optuna
 import pytest
@@ -37,19 +39,32 @@ def trials(place):
     return optuna.load_study(study_name="topics", storage=storage).get_trials()
 
 
+LAST_TRIAL = """
+SELECT number, state FROM trials
+JOIN trial_user_attributes USING (trial_id) WHERE key = 'spec' ORDER BY number DESC LIMIT 1
+"""
+
+
 def wait_until_running(place, number, process):
-    """Wait until a trial trains: its structure is known and it has not ended."""
+    """Wait until a trial trains: its structure is known and it has not ended.
+
+    The database is read directly and often: a trial that came back trains for a part of a second.
+    """
     deadline = time.monotonic() + 90
-    while time.monotonic() < deadline:
+    # The lock comes after the study: its tables are whole by then.
+    lock = place / "paradapt-artifacts" / "topics" / "driver.lock"
+    while not lock.exists():
         assert process.poll() is None, process.communicate()
-        # The lock comes after the study: its tables are whole by then.
-        if (place / "paradapt-artifacts" / "topics" / "driver.lock").exists():
-            found = trials(place)
-            if len(found) > number and "spec" in found[number].user_attrs:
-                assert len(found) == number + 1
-                if found[number].state == TrialState.RUNNING:
-                    return
+        assert time.monotonic() < deadline, "the study did not begin"
         time.sleep(0.05)
+    with closing(sqlite3.connect(place / "paradapt.db", timeout=30)) as database:
+        while time.monotonic() < deadline:
+            assert process.poll() is None, process.communicate()
+            last = database.execute(LAST_TRIAL).fetchone() or (-1, "")
+            assert last[0] <= number, f"trial {number} ended before it was seen"
+            if last == (number, "RUNNING"):
+                return
+            time.sleep(0.005)
     pytest.fail(f"trial {number} did not begin")
 
 
@@ -153,9 +168,10 @@ def returning(tmp_path):
         write_study(tmp_path / name, **usual)
     result = paradapt("search", "study.yaml", cwd=tmp_path / "whole")
     assert result.returncode == 0, result.stderr
-    numbers = [t.number for t in trials(tmp_path / "whole") if "resumes" in t.user_attrs]
-    assert numbers, "no stopped trial came back"
-    return tmp_path / "whole", tmp_path / "killed", numbers[0]
+    back = [trial for trial in trials(tmp_path / "whole") if "resumes" in trial.user_attrs]
+    assert back, "no stopped trial came back"
+    longest = max(back, key=lambda trial: trial.user_attrs["history"][-1]["epoch"])
+    return tmp_path / "whole", tmp_path / "killed", longest.number
 
 
 def test_a_trial_that_came_back_and_is_killed_comes_back_again(returning):
