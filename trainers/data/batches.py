@@ -8,17 +8,15 @@ from numpy.typing import NDArray
 from trainers.data.batch import Rows
 
 # Batches whose rows are sorted together: many make little padding, few leave the order random.
-_MAX_POOL_BATCHES = 50
-# An epoch that is sorted as one pool has nearly the same batches, each of one length, every time.
-_MIN_POOLS = 4
+_POOL_BATCHES = 50
 
 
 class LikeLengthBatches:
     """Batches of rows of like length, in an order that each epoch shuffles anew.
 
-    The rows are shuffled, sorted by length within pools (of 50 batches, and at least four of them
-    an epoch) and cut into batches, and the batches are shuffled. Each row stands in one batch an
-    epoch. The order follows from `seed` and the epoch alone.
+    The rows are shuffled, sorted by length within pools of 50 batches and cut into batches, and
+    the batches are shuffled. Each row stands in one batch an epoch. The order follows from
+    `seed` and the epoch alone.
 
     Args:
         lengths: shape (rows,), tokens of each row.
@@ -59,9 +57,7 @@ class LikeLengthBatches:
     def _batches(self, epoch: int) -> list[Rows]:
         generator = numpy.random.default_rng((self._seed, epoch))
         shuffled = generator.permutation(len(self._lengths))
-        n_batches = -(-len(shuffled) // self._batch_size)
-        pool_batches = max(1, min(_MAX_POOL_BATCHES, n_batches // _MIN_POOLS))
-        pool_rows = pool_batches * self._batch_size
+        pool_rows = _POOL_BATCHES * self._batch_size
         batches: list[Rows] = []
         for start in range(0, len(shuffled), pool_rows):
             pool = shuffled[start : start + pool_rows]
