@@ -18,7 +18,7 @@ from trainers.checkpoint import Checkpoint
 from trainers.data import StudyDataModule, TargetScale
 from trainers.engine import FLOAT32, Engine, default_device
 from trainers.fit_module import FitModule, Plan
-from trainers.memory import reset_peak_memory, want_of_memory_told
+from trainers.memory import keep_freed_memory, reset_peak_memory, want_of_memory_told
 from trainers.metrics import Meter, meter_of
 from trainers.model import AdaptedModel
 from trainers.reports import EpochReport, ExitAnswers, Report, Tick
@@ -90,6 +90,7 @@ def fit(
         UserError: the checkpoint cannot be read.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    keep_freed_memory()
     reset_peak_memory()
 
     def new_meter() -> Meter:
