@@ -46,7 +46,7 @@ schema: $(VENV)/installed
 	$(BIN)/python -m search.study_file > studies/study.schema.json
 
 # One table of speed, memory and disk, measured in turns; also written to benchmarks.json. The
-# machine should be idle: it takes half an hour or more on two cores.
+# machine should be idle: it takes two hours on two cores, the parts `engine` and `accuracy` most.
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m tests.benchmarks.table
 

@@ -41,7 +41,6 @@ ALL_BLOCKS, TOP_THIRD = "all blocks", "top third"
 LEAST = (5.0, 10.0)
 """Times faster that are wanted of these two."""
 LEAST_SAMPLED = 7.0
-MAX_ACCURACY_POINTS = 0.5
 MIN_SHARE_OF_PEAK = 0.2
 PROFILED = 2
 """Of the sampled structures, besides the two others, how many are profiled."""
@@ -239,11 +238,10 @@ def sampled_rows(pairs: Sequence[Pair]) -> list[Row]:
             note="each boundary filled by the first trial that reads it, as in a study",
         ),
         Row(
-            name=f"{these}: mean difference of the accuracies",
-            measured=abs(statistics.mean(points)),
+            name=f"{these}: mean difference of the accuracies, one seed",
+            measured=statistics.mean(points),
             unit="points",
-            at_most=MAX_ACCURACY_POINTS,
-            note=f"ours {statistics.mean(points):+.2f} with a standard error of {error:.2f}",
+            note=f"with a standard error of {error:.2f}; over several seeds: part `accuracy`",
         ),
     ]
 

@@ -97,9 +97,10 @@ def run_plain(
     *,
     epochs: int,
     seed: int = 0,
+    last_only: bool = False,
     after_epoch: Callable[[float], None] = lambda accuracy: None,
 ) -> PlainRun:
-    """Train one structure and validate it after each epoch.
+    """Train one structure and validate it.
 
     Args:
         data: rows and backbone.
@@ -107,14 +108,17 @@ def run_plain(
         learning: its learning rates.
         epochs: how many.
         seed: of new weights and of the order of the rows.
+        last_only: validate after the last epoch, not after each.
         after_epoch: is told each validation accuracy.
     """
     began, began_cpu = time.perf_counter(), time.process_time()
     trial = Trial(data, spec, learning, epochs, seed)
     accuracy = float("nan")
-    for _ in range(epochs):
+    for epoch in range(epochs):
         for batch in trial.train:
             trial.step(batch)
+        if last_only and epoch + 1 < epochs:
+            continue
         accuracy = validate(trial)
         after_epoch(accuracy)
     return PlainRun(

@@ -14,6 +14,8 @@ class Sizes:
     """Of the two structures whose ratios stand alone, which take longest."""
     n_structures: int
     """Of the 12 sampled ones."""
+    n_seeds: int
+    """With which accuracies are compared."""
     step_rows: int
     """Training rows of the steps that are timed one by one."""
     cache_rows: int
@@ -31,6 +33,7 @@ FULL = Sizes(
     epochs=4,
     named_epochs=2,
     n_structures=12,
+    n_seeds=3,
     step_rows=320,
     cache_rows=320,
     cuts=(1, 3, 5),
@@ -42,6 +45,7 @@ QUICK = Sizes(
     epochs=2,
     named_epochs=1,
     n_structures=2,
+    n_seeds=1,
     step_rows=96,
     cache_rows=64,
     cuts=(3,),

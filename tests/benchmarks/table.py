@@ -24,6 +24,7 @@ import torch
 
 from search.environment import environment
 from tests.benchmarks import (
+    accuracy,
     cache_gain,
     contributions,
     engine,
@@ -42,6 +43,7 @@ from tests.benchmarks.sizes import FULL, QUICK, Sizes
 
 PARTS: Mapping[str, Callable[[Sizes], Found]] = {
     "engine": engine.measure,
+    "accuracy": accuracy.measure,
     "contributions": contributions.measure,
     "cache": cache_gain.measure,
     "experts": lambda _sizes: experts.measure(),
