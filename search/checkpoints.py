@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.context import StudyContext
 from search.lineage import RESUMES, RETRY_OF, cut_off_before, lineage, resumed_as
+from search.moments import begin_of
 from search.pruners import Rung, may_return, stopped_at
 from search.rung_values import rungs_reached
 from search.rungs import rung_directions, rung_of
@@ -47,6 +48,15 @@ def epochs_kept(context: StudyContext, trials: Sequence[FrozenTrial], number: in
     """Return how many epochs of a trial that was cut off need not be trained again."""
     kept = (_epochs(context, own) for own in (number, *cut_off_before(trials, number)))
     return next((epochs for epochs in kept if epochs), 0.0)
+
+
+def last_sign_s(context: StudyContext, trial: FrozenTrial) -> float:
+    """Return how many seconds after a trial's beginning its state was last written, 0 if never."""
+    try:
+        written = checkpoint_of(context, trial.number).stat().st_mtime
+    except OSError:
+        return 0.0
+    return max(0.0, written - begin_of(trial).timestamp())
 
 
 def returning(context: StudyContext, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:

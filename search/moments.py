@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from optuna.trial import FrozenTrial
 
 TOOK_S = "took_s"
-"""Trial attribute: the seconds from its beginning to its end; there if a worker trained it."""
+"""Trial attribute: the seconds from its beginning to its end, or to the last sign of one whose
+process was killed; there if a worker trained it."""
 
 
 def begin_of(trial: FrozenTrial) -> datetime:

@@ -11,11 +11,12 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.checkpoints import epochs_kept
+from search.checkpoints import epochs_kept, last_sign_s
 from search.context import StudyContext
 from search.ending import tell_end
 from search.granularity import GRANULARITY
 from search.lineage import RESUMES, RETRY_OF
+from search.moments import TOOK_S
 from search.rung_values import rung_key, rungs_reached
 from search.starting_points import STARTING_POINT
 
@@ -31,8 +32,16 @@ STOPPED = "the command was stopped in the middle of it"
 
 
 def recover(context: StudyContext, stored: optuna.Study) -> None:
-    """Bring all trials to an end that a killed process left running."""
-    give_up(context, stored, stored.get_trials(deepcopy=False), DIED)
+    """Bring all trials to an end that a killed process left running.
+
+    Nobody saw when it died, a minute or a weekend ago: the last state that a trial left counts as
+    its end.
+    """
+    trials = stored.get_trials(deepcopy=False)
+    for trial in trials:
+        if trial.state == TrialState.RUNNING and TOOK_S not in trial.user_attrs:
+            _note(stored, trial, {TOOK_S: round(last_sign_s(context, trial), 3)})
+    give_up(context, stored, trials, DIED)
 
 
 def give_up(

@@ -1,17 +1,22 @@
 """The loop of a study on a tiny backbone: what is trained, what is counted, what is kept."""
 
+import os
 import signal
 from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import optuna
 import pytest
+import time_machine
 from optuna.trial import TrialState
 
 import search.training
+from search.checkpoints import checkpoint_of
 from search.driver import Interrupted, Observer, run_study
 from search.ending import n_trained
 from search.front import pareto_front
+from search.moments import begin_of, end_of
 from search.proposals import next_trial
 from search.pruners import PRUNERS
 from search.retries import recover
@@ -303,6 +308,25 @@ class TestInterruption:
         trials, _ = run()
         assert ends(trials) == ["complete"] * 3 + ["interrupted"] + ["complete"] * 2
         assert trials[4].params == trials[3].params
+
+    @pytest.mark.parametrize("kept_s", [0, 90])
+    def test_the_pause_after_a_kill_is_no_time_of_the_trial(self, run, context_of, kept_s):
+        run(budget={"trials": 3, "epochs": 1})
+        context = context_of()
+        stored = open_study(context)
+        trial, _ = next_trial(context, stored, lambda *_: None)
+        context.space.sample(trial)
+        begin = begin_of(stored.get_trials()[3])
+        if kept_s:
+            state = checkpoint_of(context, trial.number)
+            state.parent.mkdir(parents=True)
+            state.touch()
+            os.utime(state, (begin.timestamp() + kept_s,) * 2)
+        with time_machine.travel(datetime.now(UTC) + timedelta(days=3)):
+            recover(context, stored)
+        killed = stored.get_trials()[3]
+        assert killed.datetime_complete - begin > timedelta(days=2)
+        assert end_of(killed) - begin == timedelta(seconds=kept_s)
 
     @pytest.mark.parametrize("end", ["complete", "pruned", "failed", "infeasible", "equal"])
     def test_a_trial_killed_between_its_end_and_its_telling_is_told(
