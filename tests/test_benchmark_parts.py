@@ -2,11 +2,12 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from space.search_space import Learning
-from tests.benchmarks import cache_gain, contributions, engine
+from tests.benchmarks import accuracy, cache_gain, contributions, engine
 from tests.benchmarks import table as table_of_parts
 from tests.benchmarks.engine import (
     Pair,
@@ -19,7 +20,8 @@ from tests.benchmarks.engine import (
 )
 from tests.benchmarks.material import Structure, context_of, lora, plain_data
 from tests.benchmarks.ours import OurRun
-from tests.benchmarks.plain import PlainRun
+from tests.benchmarks.plain import PlainRun, run_plain
+from tests.benchmarks.plain_process import plain_process
 from tests.benchmarks.rows import Found, Row
 from tests.benchmarks.sizes import QUICK
 from tests.benchmarks.study import judged, plain_study, reference_of
@@ -53,8 +55,21 @@ def test_rows_of_the_sampled_structures():
     speed, filled, points = sampled_rows(pairs)
     assert speed.measured == pytest.approx(8.0)  # of all seconds, not the mean of 10 and 5
     assert filled.measured == pytest.approx(4.0)
-    assert points.measured == pytest.approx(0.5)
-    assert "ours -0.50" in points.note
+    assert points.measured == pytest.approx(-0.5)
+
+
+def test_the_row_of_the_accuracies():
+    """Two structures with two seeds: ours is 0.8, 0, 0.8 and 0 points worse."""
+    pairs = [
+        accuracy.Pair(structure=name, seed=seed, plain=0.70, ours=ours)
+        for seed in (1, 2)
+        for name, ours in (("a", 0.692), ("b", 0.70))
+    ]
+    row = accuracy.row_of(pairs, 2000)
+    assert (row.measured, row.holds) == (pytest.approx(0.4), True)
+    assert row.name.startswith("2 sampled structures")
+    assert "ours -0.40 with a standard error of 0.23" in row.note
+    assert "2,000 rows scored; seed by seed -0.40, -0.40" in row.note
 
 
 def test_rows_of_the_peak():
@@ -125,7 +140,8 @@ def test_the_plain_loop_gets_the_rows_of_the_study(context):
 
 
 def test_a_structure_is_trained_both_ways(context):
-    found = pair_of(with_epochs(context, 1), plain_data(context), lora(2, 1))
+    with plain_process(plain_data(context)) as plain:
+        found = pair_of(with_epochs(context, 1), plain, lora(2, 1))
     assert found.ratio == found.plain.seconds / found.ours.seconds
     assert found.first is not found.ours  # it had a boundary to fill
     work = work_of(context.cost, found.structure.spec)
@@ -137,7 +153,7 @@ def test_a_structure_is_trained_both_ways(context):
 
 
 def test_a_structure_without_a_prefix_fills_nothing(context):
-    found = pair_of(with_epochs(context, 1), plain_data(context), lora(2, 0))
+    found = pair_of(with_epochs(context, 1), partial(run_plain, plain_data(context)), lora(2, 0))
     assert found.first is found.ours
 
 
@@ -181,11 +197,18 @@ def test_a_plain_study_is_a_curve(context):
 
 
 @pytest.mark.parametrize(
-    ("part", "wanted"), [(engine, (5, 10, 7, 0.5, 20)), (contributions, ()), (cache_gain, (0.85,))]
+    ("part", "wanted"),
+    [
+        (engine, (5, 10, 7, 20)),
+        (accuracy, (0.5,)),
+        (contributions, ()),
+        (cache_gain, (0.85,)),
+    ],
 )
 def test_a_part_runs_whole(part, wanted, context, monkeypatch, capsys):
     monkeypatch.setattr(part, "context_of", lambda _folder, changes: with_epochs(context, 1))
-    monkeypatch.setattr(engine, "sampled", lambda: [lora(2, 1, name="a"), lora(2, 0, name="b")])
+    for module in (engine, accuracy):
+        monkeypatch.setattr(module, "sampled", lambda: [lora(2, 1, name="a"), lora(2, 0, name="b")])
     found = part.measure(replace(QUICK, named_epochs=1, cuts=(1,)))
     bounds = [row.at_least or row.at_most for row in found.rows]
     assert set(wanted) <= set(bounds)

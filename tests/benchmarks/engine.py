@@ -2,7 +2,8 @@
 
     python -m tests.benchmarks.table engine [--threads 2]
 
-For each structure in turn: ours with an empty cache, the plain loop, ours with the cache filled.
+For each structure in turn: ours with an empty cache, the plain loop (in a process of its own), ours
+with the cache filled.
 The ratios are of whole trials with a filled cache; what filling costs is shown beside, as a study
 pays it once for each boundary and not for each trial. Behind the ratios: how near our trials come
 to the machine's matrix peak, and what their time is spent on.
@@ -28,7 +29,8 @@ from tests.benchmarks.material import (
     sampled,
 )
 from tests.benchmarks.ours import OurRun, run_ours
-from tests.benchmarks.plain import PlainData, PlainRun, run_plain
+from tests.benchmarks.plain import PlainRun
+from tests.benchmarks.plain_process import RunPlain, plain_process
 from tests.benchmarks.profiles import PRODUCTS, spent
 from tests.benchmarks.rows import Found, Row, say, table
 from tests.benchmarks.sizes import Sizes
@@ -91,7 +93,6 @@ def measure(sizes: Sizes) -> Found:
             "cache.folder": str(folder / "cache"),
         }
         context = context_of(folder, changes=changes)
-        data = plain_data(context)
         n_layers = context.backbone.shape.n_layers
         named = [
             lora(n_layers, 0, name=ALL_BLOCKS),
@@ -100,10 +101,11 @@ def measure(sizes: Sizes) -> Found:
         # The sampled ones first, so that they fill the cache as a study of them would.
         structures = [*sampled()[: sizes.n_structures], *named]
         peaks, pairs = matrix_peaks(), []
-        for structure in structures:
-            epochs = sizes.named_epochs if structure in named else sizes.epochs
-            pairs.append(pair_of(with_epochs(context, epochs), data, structure))
-            say(line_of(pairs[-1]))
+        with plain_process(plain_data(context)) as plain:
+            for structure in structures:
+                epochs = sizes.named_epochs if structure in named else sizes.epochs
+                pairs.append(pair_of(with_epochs(context, epochs), plain, structure))
+                say(line_of(pairs[-1]))
         peaks = {name: max(peak, peaks[name]) for name, peak in matrix_peaks().items()}
         profiles = {s.name: profile_of(context, s) for s in [*named, *structures[:PROFILED]]}
         precision = context.engine.precision
@@ -130,11 +132,11 @@ def matrix_peaks() -> dict[str, float]:
     return {name: peak_gflops(dtype_of(name)) for name in PRECISIONS}
 
 
-def pair_of(context: StudyContext, data: PlainData, structure: Structure) -> Pair:
+def pair_of(context: StudyContext, run_plain: RunPlain, structure: Structure) -> Pair:
     """Train one structure both ways."""
     first = run_ours(context, structure) if structure.spec.boundaries else None
     epochs, seed = context.study.budget.epochs, context.study.seed
-    plain = run_plain(data, structure.spec, structure.learning, epochs=epochs, seed=seed)
+    plain = run_plain(structure.spec, structure.learning, epochs=epochs, seed=seed)
     ours = run_ours(context, structure)
     return Pair(
         structure=structure,
