@@ -35,6 +35,9 @@ class Family:
     blocks: str
     """Path of the list of blocks in the bare model."""
     roles: Roles
+    embeddings: str = ""
+    """Path of the module whose output is the first block's input, as it is; empty where something
+    stands between the two."""
     other_roles: tuple[Roles, ...] = ()
     """Of variants within the family; the first whose layers are there is taken."""
     attention: str = ""
@@ -100,12 +103,17 @@ _T5_ATTENTION = {
 
 
 def _bert_like(
-    model_type: str, *, pooler: bool = True, positions_after_padding: bool = False
+    model_type: str,
+    *,
+    embeddings: str = "embeddings",
+    pooler: bool = True,
+    positions_after_padding: bool = False,
 ) -> Family:
     return Family(
         model_type=model_type,
         blocks="encoder.layer",
         roles=_BERT,
+        embeddings=embeddings,
         attention="attention.self",
         unused=("pooler",) if pooler else (),
         positions_after_padding=positions_after_padding,
@@ -127,13 +135,14 @@ FAMILIES = {
     family.model_type: family
     for family in (
         _bert_like("bert"),
-        _bert_like("electra", pooler=False),
+        _bert_like("electra", embeddings="", pooler=False),  # may be narrower than the blocks
         _bert_like("roberta", positions_after_padding=True),
         _bert_like("xlm-roberta", positions_after_padding=True),
         _bert_like("camembert", positions_after_padding=True),
         Family(
             model_type="distilbert",
             blocks="transformer.layer",
+            embeddings="embeddings",
             roles=roles_at(
                 query="attention.q_lin",
                 key="attention.k_lin",
@@ -147,6 +156,7 @@ FAMILIES = {
         Family(
             model_type="mpnet",
             blocks="encoder.layer",
+            embeddings="embeddings",
             roles=roles_at(
                 query="attention.attn.q",
                 key="attention.attn.k",
@@ -174,6 +184,7 @@ FAMILIES = {
         Family(
             model_type="modernbert",
             blocks="layers",
+            embeddings="embeddings",
             roles=roles_at(
                 query=Place("attn.Wqkv", 0, 3),
                 key=Place("attn.Wqkv", 1, 3),
@@ -189,6 +200,7 @@ FAMILIES = {
         Family(
             model_type="vit",
             blocks="layers",
+            embeddings="embeddings",
             roles=_VIT,
             attention="attention",
             final_norm="layernorm",
@@ -198,6 +210,7 @@ FAMILIES = {
         Family(
             model_type="dinov2",
             blocks="encoder.layer",
+            embeddings="embeddings",
             roles=_VIT,
             other_roles=(
                 roles_at(

@@ -17,7 +17,7 @@ from trainers.backbone import Backbone
 from trainers.graft import graft
 from trainers.heads import FrozenHead, RowHead, TokenHead
 from trainers.passing import Pass
-from trainers.recall import Recalled
+from trainers.recall import Recalled, RecalledEmbeddings
 from trainers.skipping import PINNED, AtExit, Skip, SomeRows, SomeTokens
 
 __all__ = ["HEADS", "AdaptedModel", "build", "check_fits", "concatenated", "deploy", "part_of"]
@@ -193,12 +193,15 @@ def _assemble(
         ]
     for depth in spec.exits:
         blocks[depth - 1] = AtExit(blocks[depth - 1], depth, running)
-    removed = dict.fromkeys(family.unused)
+    replaced: dict[str, nn.Module | None] = dict.fromkeys(family.unused)
+    if family.embeddings and spec.first_insertion_layer > 0:
+        embeddings = backbone.model.get_submodule(family.embeddings)
+        replaced[family.embeddings] = RecalledEmbeddings(embeddings, spec.boundaries, running)
     norm = family.final_norm
     return AdaptedModel(
         spec=spec,
         n_outputs=n_outputs,
-        view=graft(backbone.model, {family.blocks: nn.ModuleList(blocks), **removed}),
+        view=graft(backbone.model, {family.blocks: nn.ModuleList(blocks), **replaced}),
         accepted=frozenset(inspect.signature(backbone.model.forward).parameters),
         final_norm=backbone.model.get_submodule(norm) if norm else nn.Identity(),
         adapters=_by_layer_and_role(modules),

@@ -1,4 +1,4 @@
-"""Blocks of the frozen prefix: run, or taken from what is known of their outputs.
+"""Blocks of the frozen prefix, and what feeds them: run, or taken from what is known of them.
 
 All blocks below the first insertion layer give the same hidden states in every epoch and every
 trial. Where those are known (see trainers/cache/), the blocks do not run.
@@ -67,6 +67,30 @@ class Recalled(Around):
         if bias is None:
             bias = _run_one_row(call, hidden)[1]
         return (recalled, bias, *self._beside[1:])
+
+
+class RecalledEmbeddings(Around):
+    """The embeddings below a frozen prefix, which need not run where its outputs are known.
+
+    What stands in for them is the lowest known boundary, of the same shape (B, N, D): blocks that
+    are skipped only hand it on.
+
+    Args:
+        embeddings: the frozen module.
+        read: the boundaries that the structure reads from the frozen prefix.
+        running: the model's pass.
+    """
+
+    def __init__(self, embeddings: nn.Module, read: tuple[int, ...], running: Pass) -> None:
+        super().__init__(embeddings)
+        self.read = read
+        self.running = running
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        known = self.running.boundaries
+        if is_skipped(-1, known, self.read):
+            return known[min(known)]
+        return self.base(*args, **kwargs)
 
 
 def _run_one_row(call: Call, hidden: Tensor) -> Any:

@@ -21,13 +21,16 @@ def boundaries_of(backbone, inputs, wanted):
 
 
 def blocks_run(model, backbone, inputs, known):
-    """Return the frozen blocks that really ran, and the answer."""
+    """Return the frozen blocks that really ran (the embeddings are -1), and the answer."""
     ran = []
     blocks = backbone.model.get_submodule(backbone.family.blocks)
     hooks = [
         block.register_forward_pre_hook(lambda _m, args, i=i: ran.append((i, args[0].shape[0])))
         for i, block in enumerate(blocks)
     ]
+    if backbone.family.embeddings:
+        embeddings = backbone.model.get_submodule(backbone.family.embeddings)
+        hooks.append(embeddings.register_forward_pre_hook(lambda *_: ran.append((-1, 0))))
     with torch.no_grad():
         answer = model.forward_exits(boundaries=known, **inputs)
     for hook in hooks:
@@ -55,6 +58,7 @@ def test_every_family_answers_alike_from_every_cut(tiny_any, cut):
     # T5's first block makes a position bias for all others, from one row.
     below = [(i, rows) for i, rows in ran if i < cut and rows == n_rows and n_rows > 1]
     assert below == []
+    assert -1 not in [i for i, _ in ran]
     assert [i for i, _ in ran if i >= cut] == list(range(cut, 3))
 
 
