@@ -4,6 +4,7 @@ Unlike a baseline a starting point lies in the space, and is an ordinary trial: 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import product
 from math import ceil
 from typing import Any
@@ -35,13 +36,29 @@ _MIDDLE: tuple[Layers, ...] = (
 )
 _ALL: tuple[Layers, ...] = (lambda depth: range(depth),)
 
-STARTING_POINTS: dict[str, tuple[tuple[Layers, ...], tuple[str, ...]]] = {
-    "top_layers": (_TOP, ROLES),
-    "middle_layers": (_MIDDLE, ROLES),
-    "ffn_only": (_ALL, tuple(role for role in ROLES if role.startswith("ffn"))),
+
+@dataclass(frozen=True, kw_only=True)
+class StartingPoint:
+    """What a starting point is in every space."""
+
+    layers: tuple[Layers, ...]
+    """Which blocks carry adapters, the best choice first."""
+    roles: tuple[str, ...] = ROLES
+    """At which of them, as far as the space has them."""
+    depth: Callable[[Sequence[int]], int] = max
+    """Which of the space's depths."""
+
+
+STARTING_POINTS = {
+    "top_layers": StartingPoint(layers=_TOP),
+    "middle_layers": StartingPoint(layers=_MIDDLE),
+    "ffn_only": StartingPoint(
+        layers=_ALL, roles=tuple(role for role in ROLES if role.startswith("ffn"))
+    ),
+    "shallow": StartingPoint(layers=(*_ALL, *_TOP), depth=min),
 }
-"""Starting points by name: which blocks carry adapters, the best choice first, and at which
-roles."""
+"""Starting points by name: adapters in the top third of the blocks; in the middle; in the FFN
+alone; and in all of as few blocks as may run, which is the cheap end of the front."""
 
 DEFAULT_STARTING_POINTS: tuple[str, ...] = ()
 """Those of a study file that names none."""
@@ -50,15 +67,15 @@ DEFAULT_STARTING_POINTS: tuple[str, ...] = ()
 def starting_params(name: str, space: SearchSpace) -> dict[str, Any] | None:
     """Return the parameters of a starting point, None where none of its kind is in the space.
 
-    All blocks of the deepest structure run. One kind, the first that can, serves every role that
-    is meant, with the rank in the middle of the space's.
+    One kind, the first that can, serves every role that is meant, with the rank in the middle of
+    the space's.
     """
-    layer_sets, wanted = STARTING_POINTS[name]
-    for kind, layers in product(space.kinds, layer_sets):
-        roles = [role for role in space.roles if role in wanted and kinds_for(role, (kind,))]
+    point = STARTING_POINTS[name]
+    depth = point.depth(space.depth)
+    for kind, layers in product(space.kinds, point.layers):
+        roles = [role for role in space.roles if role in point.roles and kinds_for(role, (kind,))]
         if not roles:
             continue
-        depth = max(space.depth)
         adapters = (
             usual_adapter(space, kind, layer, role) for layer in layers(depth) for role in roles
         )

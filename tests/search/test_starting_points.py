@@ -71,10 +71,14 @@ def structure(name, space):
         ("ffn_only", "windows", (0, 1, 2, 3, 4, 5)),
         ("ffn_only", ("last", "all"), (0, 1, 2, 3, 4, 5)),
         ("ffn_only", ("last",), None),
+        ("shallow", "windows", (0, 1)),
+        ("shallow", ("last", "all"), (0, 1)),
+        ("shallow", ("last",), (1,)),
+        ("shallow", ("lower_half",), None),
     ],
 )
 def test_blocks_are_those_that_the_name_says_as_far_as_the_space_has_them(name, insertion, layers):
-    spec = structure(name, replace(SPACE, insertion=insertion))
+    spec = structure(name, replace(SPACE, depth=(2, 6), insertion=insertion))
     assert (spec.insertion_layers if spec else None) == layers
 
 
@@ -107,7 +111,7 @@ def test_every_one_lies_in_the_space_or_is_none(space):
         spec = structure(name, space)
         assert (misfits([name], space) == []) == (spec is not None)
         if spec is not None:
-            assert spec.depth == max(space.depth)
+            assert spec.depth == (min if name == "shallow" else max)(space.depth)
             assert spec.adapters and not spec.skips and not spec.exits
 
 
