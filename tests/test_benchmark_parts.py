@@ -178,6 +178,20 @@ def test_a_structure_without_a_prefix_fills_nothing(context):
     assert found.first is found.ours
 
 
+def test_the_median_of_the_turns_counts(context, monkeypatch):
+    seconds = {"plain": iter([30.0, 10.0, 20.0]), "ours": iter([3.0, 2.0, 1.0])}
+
+    def run_plain(*_, **__):
+        return PlainRun(accuracy=0.7, seconds=next(seconds["plain"]), cpu_s=1.0)
+
+    def run_ours(*_):
+        return OurRun(accuracy=0.7, seconds=next(seconds["ours"]), cpu_s=1.0)
+
+    monkeypatch.setattr(engine, "run_ours", run_ours)
+    found = pair_of(context, run_plain, lora(2, 0), turns=3)
+    assert (found.plain.seconds, found.ours.seconds, found.ratio) == (20.0, 2.0, 10.0)
+
+
 def test_the_gain_of_a_cache_is_predicted_by_block_passes(context, tmp_path):
     off, on = cache_gain.in_turns(context, lora(2, 1), tmp_path)
     assert len(off) == len(on) == cache_gain.TURNS

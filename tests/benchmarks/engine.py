@@ -3,7 +3,7 @@
     python -m tests.benchmarks.table engine [--threads 2]
 
 For each structure in turn: ours with an empty cache, the plain loop (in a process of its own), ours
-with the cache filled.
+with the cache filled. The two whose ratios stand alone are trained three times, and medians count.
 The ratios are of whole trials with a filled cache; what filling costs is shown beside, as a study
 pays it once for each boundary and not for each trial. Behind the ratios: how near our trials come
 to the machine's matrix peak, and what their time is spent on.
@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -43,6 +43,7 @@ ALL_BLOCKS, TOP_THIRD = "all blocks", "top third"
 LEAST = (5.0, 10.0)
 """Times faster that are wanted of these two."""
 LEAST_SAMPLED = 7.0
+Run = TypeVar("Run", OurRun, PlainRun)
 MIN_SHARE_OF_PEAK = 0.2
 PROFILED = 2
 """Of the sampled structures, besides the two others, how many are profiled."""
@@ -103,8 +104,10 @@ def measure(sizes: Sizes) -> Found:
         peaks, pairs = matrix_peaks(), []
         with plain_process(plain_data(context)) as plain:
             for structure in structures:
-                epochs = sizes.named_epochs if structure in named else sizes.epochs
-                pairs.append(pair_of(with_epochs(context, epochs), plain, structure))
+                alone = structure in named
+                epochs = sizes.named_epochs if alone else sizes.epochs
+                turns = sizes.named_turns if alone else 1
+                pairs.append(pair_of(with_epochs(context, epochs), plain, structure, turns))
                 say(line_of(pairs[-1]))
         peaks = {name: max(peak, peaks[name]) for name, peak in matrix_peaks().items()}
         profiles = {s.name: profile_of(context, s) for s in [*named, *structures[:PROFILED]]}
@@ -132,19 +135,29 @@ def matrix_peaks() -> dict[str, float]:
     return {name: peak_gflops(dtype_of(name)) for name in PRECISIONS}
 
 
-def pair_of(context: StudyContext, run_plain: RunPlain, structure: Structure) -> Pair:
-    """Train one structure both ways."""
+def pair_of(
+    context: StudyContext, run_plain: RunPlain, structure: Structure, turns: int = 1
+) -> Pair:
+    """Train one structure both ways, so often in turns; the median of each way counts."""
     first = run_ours(context, structure) if structure.spec.boundaries else None
     epochs, seed = context.study.budget.epochs, context.study.seed
-    plain = run_plain(structure.spec, structure.learning, epochs=epochs, seed=seed)
-    ours = run_ours(context, structure)
+    plain, ours = [], []
+    for _ in range(turns):
+        plain.append(run_plain(structure.spec, structure.learning, epochs=epochs, seed=seed))
+        ours.append(run_ours(context, structure))
+    median = middle(ours)
     return Pair(
         structure=structure,
-        plain=plain,
-        ours=ours,
-        first=first or ours,
+        plain=middle(plain),
+        ours=median,
+        first=first or median,
         gflops=trial_gflops(context, structure),
     )
+
+
+def middle(runs: list[Run]) -> Run:
+    """Return the run of the median time, the upper one of an even number."""
+    return sorted(runs, key=lambda run: run.seconds)[len(runs) // 2]
 
 
 def trial_gflops(context: StudyContext, structure: Structure) -> float:

@@ -12,6 +12,8 @@ class Sizes:
     epochs: int
     named_epochs: int
     """Of the two structures whose ratios stand alone, which take longest."""
+    named_turns: int
+    """How often each of the two is trained."""
     n_structures: int
     """Of the 12 sampled ones."""
     n_seeds: int
@@ -32,6 +34,7 @@ FULL = Sizes(
     rows=1000,
     epochs=4,
     named_epochs=2,
+    named_turns=3,
     n_structures=12,
     n_seeds=3,
     step_rows=320,
@@ -44,6 +47,7 @@ QUICK = Sizes(
     rows=64,
     epochs=2,
     named_epochs=1,
+    named_turns=1,
     n_structures=2,
     n_seeds=1,
     step_rows=96,
