@@ -32,16 +32,8 @@ STOPPED = "the command was stopped in the middle of it"
 
 
 def recover(context: StudyContext, stored: optuna.Study) -> None:
-    """Bring all trials to an end that a killed process left running.
-
-    Nobody saw when it died, a minute or a weekend ago: the last state that a trial left counts as
-    its end.
-    """
-    trials = stored.get_trials(deepcopy=False)
-    for trial in trials:
-        if trial.state == TrialState.RUNNING and TOOK_S not in trial.user_attrs:
-            _note(stored, trial, {TOOK_S: round(last_sign_s(context, trial), 3)})
-    give_up(context, stored, trials, DIED)
+    """Bring all trials to an end that a killed process left running."""
+    give_up(context, stored, stored.get_trials(deepcopy=False), DIED)
 
 
 def give_up(
@@ -65,6 +57,8 @@ def give_up(
         if trial.user_attrs.get("end", "interrupted") != "interrupted":
             tell_end(stored, trial.number, trial.user_attrs, context.study.objective_names)
             continue
+        if why == DIED:  # a minute or a weekend ago: its last saved state counts as its end
+            _note(stored, trial, {TOOK_S: round(last_sign_s(context, trial), 3)})
         first_time = "end" not in trial.user_attrs  # else it was killed again, right here
         losses = trial.user_attrs.get(LOSSES, 0) + (why != STOPPED and first_time)
         if losses > MAX_RETRIES:

@@ -104,14 +104,10 @@ def show(pairs: Sequence[Pair]) -> None:
     lines = []
     for name in dict.fromkeys(pair.structure for pair in pairs):
         own = [pair for pair in pairs if pair.structure == name]
-        plain, ours = (statistics.mean(values) for values in zip(*map(both, own), strict=True))
+        plain = statistics.mean(pair.plain for pair in own)
+        ours = statistics.mean(pair.ours for pair in own)
         lines.append((name, f"{plain:.4f}", f"{ours:.4f}", f"{100 * (ours - plain):+.2f}"))
     say("\n" + table(lines, ("structure", "plain", "ours", "points")))
-
-
-def both(pair: Pair) -> tuple[float, float]:
-    """Return the accuracies of the plain loop and of ours."""
-    return pair.plain, pair.ours
 
 
 def row_of(pairs: Sequence[Pair]) -> Row:

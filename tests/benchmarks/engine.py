@@ -43,10 +43,11 @@ ALL_BLOCKS, TOP_THIRD = "all blocks", "top third"
 LEAST = (5.0, 10.0)
 """Times faster that are wanted of these two."""
 LEAST_SAMPLED = 7.0
-Run = TypeVar("Run", OurRun, PlainRun)
 MIN_SHARE_OF_PEAK = 0.2
 PROFILED = 2
 """Of the sampled structures, besides the two others, how many are profiled."""
+
+Run = TypeVar("Run", OurRun, PlainRun)
 
 
 @dataclass(frozen=True, kw_only=True)

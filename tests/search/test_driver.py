@@ -19,7 +19,7 @@ from search.front import pareto_front
 from search.moments import begin_of, end_of
 from search.proposals import next_trial
 from search.pruners import PRUNERS
-from search.retries import recover
+from search.retries import STOPPED, give_up, recover
 from search.samplers import make_sampler
 from search.store import open_study
 from search.trial import begin, end, work
@@ -327,6 +327,17 @@ class TestInterruption:
         killed = stored.get_trials()[3]
         assert killed.datetime_complete - begin > timedelta(days=2)
         assert end_of(killed) - begin == timedelta(seconds=kept_s)
+
+    def test_a_trial_that_is_given_up_in_sight_ends_when_it_is(self, run, context_of):
+        run(budget={"trials": 3, "epochs": 1})
+        context = context_of()
+        stored = open_study(context)
+        trial, _ = next_trial(context, stored, lambda *_: None)
+        context.space.sample(trial)
+        give_up(context, stored, stored.get_trials(), STOPPED)
+        stopped = stored.get_trials()[3]
+        assert stopped.user_attrs["end"] == "interrupted"
+        assert end_of(stopped) == stopped.datetime_complete
 
     @pytest.mark.parametrize("end", ["complete", "pruned", "failed", "infeasible", "equal"])
     def test_a_trial_killed_between_its_end_and_its_telling_is_told(

@@ -1,4 +1,4 @@
-"""Peak memory: of what ran since the last reset."""
+"""Peak memory: of what ran since the last reset. And what is freed: used again, or given back."""
 
 import platform
 import resource

@@ -179,7 +179,7 @@ def write_graph(source: Source, path: Path) -> None:
                     output_names=[ANSWER],
                     dynamic_axes={**dict.fromkeys(names, axes), ANSWER: answer},
                 )
-            except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+            except (RuntimeError, ValueError, TypeError) as error:
                 raise UserError(_why(error)) from error
         graph = onnx.load(traced)
     n_bytes = sum(len(tensor.raw_data) for tensor in graph.graph.initializer)
