@@ -38,9 +38,22 @@ class Weights:
     """(E, O)"""
     activation: Activation
 
+    def to(self, dtype: torch.dtype) -> "Weights":
+        """Return them in another precision."""
+        down_bias, up_bias = (
+            None if bias is None else bias.to(dtype) for bias in (self.down_bias, self.up_bias)
+        )
+        return Weights(
+            down=self.down.to(dtype),
+            up=self.up.to(dtype),
+            down_bias=down_bias,
+            up_bias=up_bias,
+            activation=self.activation,
+        )
+
 
 Way = Callable[[Tensor, Tensor, Tensor, Weights], Tensor]
-"""(tokens (T, I), gates (T, K), chosen experts (T, K), weights) -> (T, O)."""
+"""(tokens (T, I), gates (T, K), chosen experts (T, K), weights) -> (T, O), all of one precision."""
 
 
 def concatenated(x: Tensor, gates: Tensor, chosen: Tensor, weights: Weights) -> Tensor:
@@ -62,24 +75,26 @@ def grouped(x: Tensor, gates: Tensor, chosen: Tensor, weights: Weights) -> Tenso
     experts, order = chosen.flatten().sort(stable=True)  # (T * K)
     tokens = order // top_k
     ends = torch.bincount(experts, minlength=len(weights.down)).cumsum(0).to(torch.int32)
-    down, up = _aligned(weights.down, 1), _aligned(weights.up, 2)
-    low = functional.grouped_mm(x.index_select(0, tokens), down.transpose(1, 2), offs=ends)
+    rows = _aligned(x.index_select(0, tokens), 1)  # (T * K, I)
+    down, up = (_aligned(_aligned(own, 1), 2) for own in (weights.down, weights.up))
+    low = functional.grouped_mm(rows, down.transpose(1, 2), offs=ends)
     if weights.down_bias is not None:
         low = low + _aligned(weights.down_bias, 1).index_select(0, experts)
     # The gate goes on the small side of the second product.
     inner = weights.activation(low) * gates.flatten().index_select(0, order).unsqueeze(1)
     own = functional.grouped_mm(inner, up.transpose(1, 2), offs=ends)  # (T * K, O)
+    own = own[:, : weights.up.shape[1]]
     return _start(x, gates, chosen, weights).index_add_(0, tokens, own)
 
 
-def _aligned(weight: Tensor, dimension: int) -> Tensor:
-    """Return the weight with its rank filled up with zeros to what a grouped product wants."""
-    step = _ALIGNED_BYTES // weight.element_size()
-    missing = -weight.shape[dimension] % step
+def _aligned(matrix: Tensor, dimension: int) -> Tensor:
+    """Return matrices with a dimension filled up with zeros to what a grouped product wants."""
+    step = _ALIGNED_BYTES // matrix.element_size()
+    missing = -matrix.shape[dimension] % step
     if not missing:
-        return weight
-    sides = [0, 0] * (weight.dim() - 1 - dimension) + [0, missing]
-    return functional.pad(weight, sides)
+        return matrix
+    sides = [0, 0] * (matrix.dim() - 1 - dimension) + [0, missing]
+    return functional.pad(matrix, sides)
 
 
 def looped(x: Tensor, gates: Tensor, chosen: Tensor, weights: Weights) -> Tensor:

@@ -102,6 +102,24 @@ def test_the_ways_agree_in_answers_and_gradients(n, top_k, rank, bias, router):
         assert_near(other, found[0])
 
 
+@pytest.mark.parametrize("given", [torch.bfloat16, torch.float32])  # by a block; by its norm
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("router", ["token", "sequence"])
+@pytest.mark.parametrize("way", WAYS)
+def test_in_bfloat16_each_way_is_near_what_it_is_in_float32(way, router, bias, given):
+    module = experts(way, n=4, top_k=2, bias=bias, router=router)
+    x = tokens().bfloat16()
+    wide, narrow = x.float().requires_grad_(), x.to(given).requires_grad_()
+    out = module(wide)
+    expected = [out, *gradients(out, module, wide)]
+    with torch.autocast("cpu", torch.bfloat16):
+        out = module(narrow)
+    assert out.dtype == torch.bfloat16
+    found = [out, *gradients(out.float(), module, narrow)]
+    for own, other in zip(found, expected, strict=True):
+        assert (own.float() - other).norm() <= 0.05 * other.norm()
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_experts_that_nobody_chose_are_no_trouble(way):
     module = experts(way, n=8, top_k=1)

@@ -91,8 +91,11 @@ class Experts(nn.Module):
             up_bias=self.up_bias,
             activation=self.activation,
         )
-        flat = x.reshape(n_rows * n_tokens, -1)
-        out = self.way(flat, gates.flatten(0, 1), chosen.flatten(0, 1), weights)
+        # Autocast knows single products, not the grouped ones and the lookups of the ways.
+        kind, flat = _precision(x), x.reshape(n_rows * n_tokens, -1)
+        out = self.way(
+            flat.to(kind), gates.flatten(0, 1).to(kind), chosen.flatten(0, 1), weights.to(kind)
+        )
         return out.view(n_rows, n_tokens, -1)
 
     def route(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -149,6 +152,12 @@ class Experts(nn.Module):
             self.counts += counts
             entropy = -(shares * shares.clamp(min=1e-30).log()).sum(1)
             self.entropy += (entropy * real).sum()
+
+
+def _precision(x: Tensor) -> torch.dtype:
+    """Return in which precision products with `x` run: autocast's, where it is on."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 def _row_means(x: Tensor, mask: Tensor | None) -> Tensor:
