@@ -15,12 +15,13 @@ from space.search_space import Learning
 from trainers.checkpoint import Checkpoint, SoFar
 from trainers.data import Batch, StudyDataModule
 from trainers.engine import Engine, autocast
+from trainers.graphs import Losses, losses_of
 from trainers.losses import loss_of
 from trainers.memory import peak_memory_mib
 from trainers.metrics import Meter
 from trainers.model import AdaptedModel
 from trainers.reports import EpochReport, ExitAnswers, Report, Tick
-from trainers.steps import make_optimizer, make_schedule, warm_up_share, with_balance
+from trainers.steps import make_optimizer, make_schedule, warm_up_share
 from trainers.tasks import Task
 
 
@@ -91,6 +92,7 @@ class FitModule(LightningModule):
         self.history = list(plan.before.history)
         self._data = data
         self._loss = loss_of(task)
+        self._losses_of: Callable[[Batch], Losses] | None = None
         self._learning = learning
         self._plan = plan
         self._engine = engine
@@ -134,8 +136,9 @@ class FitModule(LightningModule):
         self._plan.checkpoint.save(self.model, optimizer, so_far)
 
     def close(self) -> None:
-        """Let go of the data."""
+        """Let go of the data, and of what was made for its batches."""
         del self._data
+        self._losses_of = None
 
     def configure_optimizers(self) -> Any:
         optimizer = make_optimizer(self.model, self._learning)
@@ -148,14 +151,15 @@ class FitModule(LightningModule):
         }
 
     def on_train_start(self) -> None:
+        self._losses_of = losses_of(self.model, self._loss, self._engine)
         self._validated = time.perf_counter()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.model.warm_up(warm_up_share(self._n_done, self._plan.n_steps))
-        losses = [self._loss(answer, batch.labels) for answer in self._forward(batch)]
-        loss = torch.stack(losses).mean()
+        assert self._losses_of is not None
+        loss, minimised = self._losses_of(batch)
         self._losses.append(loss.detach())
-        return with_balance(self.model, loss)
+        return minimised
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         self._n_done += 1

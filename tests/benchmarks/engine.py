@@ -216,7 +216,7 @@ def show(pairs: Sequence[Pair], profiles: dict[str, dict[str, float]]) -> None:
     say("\n" + table(lines, ("share of the time of ours", *profiles)))
 
 
-def ratio_row(pair: Pair, least: float) -> Row:
+def ratio_row(pair: Pair, least: float | None) -> Row:
     """Return the row of one structure."""
     return Row(
         name=f"{pair.structure.name}: ours to the plain loop, {threads_in_words()}",
