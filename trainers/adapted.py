@@ -188,6 +188,11 @@ class AdaptedModel(nn.Module):
         known = [loss for loss in losses if loss is not None]
         return torch.stack(known).sum() if known else None
 
+    def forget_balance(self) -> None:
+        """Let go of how unevenly the experts were used, and with it of the last pass."""
+        for experts in self._all(Experts):
+            experts.balance = None
+
     def routing(self) -> list[dict[str, Any]]:
         """Return how each expert adapter routed tokens since the last reset."""
         return [

@@ -26,7 +26,7 @@ from trainers.tasks import IGNORED
 
 TOKENS = 16
 """Batches are padded to a multiple of so many tokens, so that few shapes are met."""
-SIGHTS = 3
+SIGHTS = 2
 """A shape has its graph at this batch of it: capturing takes as long as some steps."""
 BUSY = 1.5
 """A forward pass of which the GPU computes so many times longer than starting it takes keeps the
@@ -74,6 +74,9 @@ class GraphedLoss:
         # One for all shapes: of their graphs one is run at a time.
         self._pool = torch.cuda.graph_pool_handle()
         self._pays = True
+        # Gradients are added up where their parameter was met first, which may be in a capture.
+        # Torch warns that this orders two streams, and so it does: by an event a parameter.
+        torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
 
     def __call__(self, batch: Batch) -> Losses:
         if not self._pays:
@@ -88,7 +91,7 @@ class GraphedLoss:
         if shapes not in self._graphs:
             return self._losses(batch)
         loss, total = self._graphs[shapes](*tensors_of(batch))
-        return loss.detach().clone(), total  # the next replay writes where this one's loss is
+        return loss.clone(), total  # the next replay writes where this one's loss is
 
     def _timed(self, batch: Batch) -> Losses:
         """Run a batch as it is, and see whether the GPU was waited for."""
@@ -103,10 +106,12 @@ class GraphedLoss:
         return losses
 
     def _capture(self, batch: Batch, shapes: Shapes) -> None:
+        self._losses.model.forget_balance()  # it holds on to the last step
         try:
             graph: Any = torch.cuda.make_graphed_callables(
                 _OfTensors(self._losses, batch),
                 tuple(tensor.clone() for tensor in tensors_of(batch)),
+                num_warmup_iters=1,  # batches like it ran before
                 allow_unused_input=True,
                 pool=self._pool,
             )
@@ -134,7 +139,10 @@ class _OfTensors(nn.Module):
         boundaries = dict(zip(self._boundaries, tensors[n_inputs:], strict=True))
         # Casts must not be kept from one pass to the next: they are part of the graph.
         with torch.autocast(labels.device.type, enabled=False, cache_enabled=False):
-            return self._losses(Batch(inputs=inputs, labels=labels, boundaries=boundaries))
+            loss, minimised = self._losses(
+                Batch(inputs=inputs, labels=labels, boundaries=boundaries)
+            )
+        return loss.detach(), minimised
 
 
 def losses_of(
