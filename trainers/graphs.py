@@ -6,7 +6,6 @@ graph holds all of them for batches of one shape, and is replayed for each batch
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -18,6 +17,7 @@ from torch.nn import functional
 from space.cost import CONCATENATED
 from trainers.adapted import AdaptedModel
 from trainers.adapters import Experts, Prefix
+from trainers.collector import collector_paused
 from trainers.data import Batch
 from trainers.engine import Engine, autocast
 from trainers.expert_ways import WAYS
@@ -26,8 +26,8 @@ from trainers.tasks import IGNORED
 
 TOKENS = 16
 """Batches are padded to a multiple of so many tokens, so that few shapes are met."""
-SIGHTS = 2
-"""A shape has its graph at this batch of it: capturing takes as long as some steps."""
+TIMED = 2
+"""Which batch of a training tells whether the GPU waits."""
 BUSY = 1.5
 """A forward pass of which the GPU computes so many times longer than starting it takes keeps the
 GPU busy by itself, and a graph would only take memory."""
@@ -63,6 +63,9 @@ class BatchLoss:
 class GraphedLoss:
     """BatchLoss from CUDA graphs where that is faster, else as it is.
 
+    The first batch of all compiles and loads kernels. The second tells whether the GPU waits. From
+    then on a shape has its graph when it is met again.
+
     Args:
         losses: of a model on a GPU.
     """
@@ -70,10 +73,11 @@ class GraphedLoss:
     def __init__(self, losses: BatchLoss) -> None:
         self._losses = losses
         self._graphs: dict[Shapes, Callable[..., Losses]] = {}
-        self._seen: Counter[Shapes] = Counter()
+        self._met: set[Shapes] = set()
+        self._n_batches = 0
+        self._pays = True
         # One for all shapes: of their graphs one is run at a time.
         self._pool = torch.cuda.graph_pool_handle()
-        self._pays = True
         # Gradients are added up where their parameter was met first, which may be in a capture.
         # Torch warns that this orders two streams, and so it does: by an event a parameter.
         torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
@@ -83,38 +87,39 @@ class GraphedLoss:
             return self._losses(batch)
         batch = padded(batch, TOKENS)
         shapes = shapes_of(batch)
-        if shapes not in self._graphs:
-            self._seen[shapes] += 1
-            if self._seen[shapes] < SIGHTS:
-                return self._timed(batch)
+        self._n_batches += 1
+        if self._n_batches == TIMED:
+            self._met.add(shapes)
+            return self._timed(batch)
+        if shapes not in self._graphs and self._n_batches > TIMED and shapes in self._met:
             self._capture(batch, shapes)
+        self._met.add(shapes)
         if shapes not in self._graphs:
             return self._losses(batch)
-        loss, total = self._graphs[shapes](*tensors_of(batch))
-        return loss.clone(), total  # the next replay writes where this one's loss is
+        loss, minimised = self._graphs[shapes](*tensors_of(batch))
+        return loss.clone(), minimised  # the next replay writes where this one's loss is
 
     def _timed(self, batch: Batch) -> Losses:
-        """Run a batch as it is, and see whether the GPU was waited for."""
+        """Run a batch as it is, and see whether the GPU waits for its kernels to be started."""
         torch.cuda.synchronize()
         began = time.perf_counter()
         losses = self._losses(batch)
         started = time.perf_counter()
         torch.cuda.synchronize()
-        # The first batch of all compiles and loads kernels: it says nothing.
-        if sum(self._seen.values()) > 1:
-            self._pays = time.perf_counter() - began < BUSY * (started - began)
+        self._pays = time.perf_counter() - began < BUSY * (started - began)
         return losses
 
     def _capture(self, batch: Batch, shapes: Shapes) -> None:
         self._losses.model.forget_balance()  # it holds on to the last step
         try:
-            graph: Any = torch.cuda.make_graphed_callables(
-                _OfTensors(self._losses, batch),
-                tuple(tensor.clone() for tensor in tensors_of(batch)),
-                num_warmup_iters=1,  # batches like it ran before
-                allow_unused_input=True,
-                pool=self._pool,
-            )
+            with collector_paused():  # graphs of earlier trials must not be freed in a capture
+                graph: Any = torch.cuda.make_graphed_callables(
+                    _OfTensors(self._losses, batch),
+                    tuple(tensor.clone() for tensor in tensors_of(batch)),
+                    num_warmup_iters=1,  # batches like it ran before
+                    allow_unused_input=True,
+                    pool=self._pool,
+                )
         except RuntimeError:
             # A backbone that asks the GPU for a value on its way, or no memory for a graph.
             self._pays = False

@@ -125,6 +125,85 @@ def test_experts_that_are_sorted_cannot(backbone, way):
     assert can_be_graphed(model) == (way == "concatenated")
 
 
+class Cuda:
+    """Stands in for the GPU: counts captures, and takes as long as it is told."""
+
+    def __init__(self, monkeypatch):
+        self.captured, self.error, self.clock, self.computes_s = [], None, 0.0, 0.0
+        monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
+        monkeypatch.setattr(torch.cuda, "synchronize", self.synchronize)
+        monkeypatch.setattr(torch.cuda, "make_graphed_callables", self.capture)
+        monkeypatch.setattr(graphs.time, "perf_counter", self.now)
+
+    def now(self):
+        self.clock += 1.0
+        return self.clock
+
+    def synchronize(self):
+        self.clock += self.computes_s - 1.0  # a look at the clock takes a second by itself
+
+    def capture(self, module, samples, **_how):
+        if self.error is not None:
+            raise self.error
+        self.captured.append(samples[1].shape)
+        return module
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    return Cuda(monkeypatch)
+
+
+class TestGraphedLoss:
+    def batches(self, backbone, *numbers):
+        return [batch_of(backbone, n, seed) for seed, n in enumerate(numbers)]
+
+    def test_a_shape_has_its_graph_when_it_is_met_again(self, backbone, cuda):
+        own = losses(backbone, LORA)
+        call = GraphedLoss(own)
+        counts = []
+        for batch in self.batches(backbone, 8, 8, 8, 5, 8, 5, 5):
+            for found, expected in zip(call(batch), own(batch), strict=True):
+                torch.testing.assert_close(found, expected)
+            counts.append(len(cuda.captured))
+        assert counts == [0, 0, 1, 1, 1, 2, 2]
+        assert cuda.captured == [(8, 16), (5, 16)]
+
+    @pytest.mark.parametrize(("computes_s", "n_graphs"), [(0.4, 1), (0.6, 0)])
+    def test_a_gpu_that_computes_for_longer_has_none(self, backbone, cuda, computes_s, n_graphs):
+        cuda.computes_s = computes_s
+        call = GraphedLoss(losses(backbone, LORA))
+        for batch in self.batches(backbone, 8, 8, 8, 8):
+            call(batch)
+        assert len(cuda.captured) == n_graphs
+
+    @pytest.mark.parametrize("error", [RuntimeError("capturing"), torch.OutOfMemoryError("full")])
+    def test_what_cannot_be_captured_is_not_tried_again(self, backbone, cuda, error):
+        cuda.error = error
+        own = losses(backbone, LORA)
+        call = GraphedLoss(own)
+        for batch in self.batches(backbone, 8, 8, 8, 8, 5, 5):
+            torch.testing.assert_close(call(batch)[1], own(batch)[1])
+        assert not cuda.captured and not call._pays
+
+    def test_the_last_steps_balance_is_let_go_of(self, backbone, cuda, monkeypatch):
+        own = losses(backbone, SPECS["experts"])
+        own.model.train()
+        seen = []
+        capture = torch.cuda.make_graphed_callables
+
+        def look(module, samples, **how):
+            seen.append(module.model.balance_loss())
+            return capture(module, samples, **how)
+
+        monkeypatch.setattr(torch.cuda, "make_graphed_callables", look)
+        call = GraphedLoss(own)
+        for batch in self.batches(backbone, 8, 8, 8):
+            loss, minimised = call(batch)
+            assert minimised > loss
+        assert seen == [None]
+
+
 @pytest.fixture
 def on_card(backbone):
     """Return a backbone of its own on the GPU: others are left where they are."""
