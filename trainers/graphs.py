@@ -83,9 +83,9 @@ class GraphedLoss:
         torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
 
     def __call__(self, batch: Batch) -> Losses:
+        batch = padded(batch, TOKENS)  # with graphs or without: whoever is faster, answers agree
         if not self._pays:
             return self._losses(batch)
-        batch = padded(batch, TOKENS)
         shapes = shapes_of(batch)
         self._n_batches += 1
         if self._n_batches == TIMED:
