@@ -15,7 +15,7 @@ from search.lineage import RESUMES
 from search.retries import retry_attributes
 from search.samplers import make_sampler
 from search.side_prior import LAYER_SIGNAL, SIDE_PROBE, begin_at_signal, side_probe
-from search.starting_points import STARTING_POINT, starting_params
+from search.starting_points import STARTING_POINT, starting_trials
 from search.trial import Planned
 from space.replay import params_for
 from space.search_space import SearchSpace
@@ -57,10 +57,11 @@ def next_trial(
             begin_at_signal(context, stored, space, tick)
             return next_trial(context, stored, tick)
     for name in context.study.starting_points:
-        start = starting_params(name, space)
-        if start is not None and not _begun(STARTING_POINT, name, trials):
-            stored.enqueue_trial(start, user_attrs={STARTING_POINT: name})
-            return _ask(stored, stage), None
+        starts = starting_trials(name, space, context.study.budget.trials)
+        for title, params in starts.items():
+            if not _begun(STARTING_POINT, title, trials):
+                stored.enqueue_trial(params, user_attrs={STARTING_POINT: title})
+                return _ask(stored, stage), None
     stopped = returning(context, trials)
     if stopped is not None:
         of_stopped = (STARTING_POINT, GRANULARITY)

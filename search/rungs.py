@@ -11,6 +11,7 @@ from search.lineage import lineage
 from search.objectives import MEASURED
 from search.pruners import Pruner, Rung, stopped_at
 from search.rung_values import rung_key, rungs_reached
+from search.starting_points import STARTING_POINT
 from search.study_file import StudySpec
 from trainers.fit import EpochReport
 
@@ -28,7 +29,7 @@ def decide(
     """Note what the trial reached, and return whether it goes on.
 
     Objectives that are measured after training (latency, memory) are not known yet and are left
-    out of the comparison. Baselines are compared with, and never stopped.
+    out of the comparison. Baselines and starting points are compared with, and never stopped.
     """
     trials = trial.study.get_trials(deepcopy=False)
     own = lineage(trials, trial.number)
@@ -41,7 +42,8 @@ def decide(
     values = [known[name] for name in _objectives(context.study)]
     for level in due:  # several where an epoch has fewer steps than rungs
         trial.set_user_attr(rung_key(level), values)
-    if "baseline" in trial.user_attrs or epoch.epoch >= context.study.budget.epochs:
+    kept = any(mark in trial.user_attrs for mark in ("baseline", STARTING_POINT))
+    if kept or epoch.epoch >= context.study.budget.epochs:
         return True
     trials = trial.study.get_trials(deepcopy=False)
     reached = [rung_of(trials, level) for level in levels if level <= due[-1]]

@@ -22,6 +22,7 @@ import optuna
 from search.pruners import Pruner, make_pruner
 from search.samplers import make_sampler
 from studies.benchmarks.curves import Curves, curves_of
+from studies.benchmarks.grid import DEPTHS, EXPERTS, RANKS
 from studies.benchmarks.lines import append_line, read_lines
 from studies.benchmarks.report import tables, write_between_markers
 from studies.benchmarks.scores import Outcome
@@ -36,11 +37,18 @@ N_TRAININGS = 40
 REPLAYS = FOLDER / "training-artifacts" / "replays.jsonl"
 
 HALVINGS = ("accuracy-halving", "pareto-halving")
-STARTS: Sequence[Mapping[str, Any]] = (
-    {"depth": 6, "insertion": "upper_third", "kind": "lora", "lora_roles": "all_linear"},
-    {"depth": 6, "insertion": "upper_third", "kind": "lora", "lora_roles": "ffn"},
+STARTS: Sequence[Mapping[str, Any]] = tuple(
+    {
+        "depth": depth,
+        "insertion": "upper_third",
+        "kind": "lora",
+        "lora_roles": "all_linear",
+        "rank": RANKS[-1],
+        "experts": EXPERTS[0],
+    }
+    for depth in DEPTHS
 )
-"""Of search/starting_points.py those that the grid holds: the top layers, and the FFN alone."""
+"""What the starting point `every_depth` (search/starting_points.py) is in the grid."""
 
 
 def _optuna_default(seed: int, number: int) -> optuna.samplers.BaseSampler:
@@ -103,8 +111,8 @@ def _rows() -> Iterator[Row]:
     usual = Row(sampler="tpe", pruner="pareto-halving", n_seeds=VARIANT_SEEDS)
     yield replace(usual, min_peers=8)
     yield replace(usual, patience=2)
-    yield replace(usual, started=True)
-    yield replace(usual, pruner="none", started=True)
+    for pruner in ("none", *HALVINGS):
+        yield Row(sampler="tpe", pruner=pruner, started=True)
 
 
 ROWS = tuple(_rows())

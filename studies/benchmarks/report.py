@@ -16,6 +16,20 @@ EARLY = 0.4
 RUNGS = {"1 epoch": 1 / 3, "1/3 of an epoch": 1 / 9}
 """First rungs, as shares of a training of 3 epochs."""
 
+PRUNER_HEAD = [
+    "sampler, pruner",
+    "seeds",
+    "share of the FLOPs to reach the unpruned study's end",
+    "reached by",
+    "gain with all of the FLOPs",
+    f"gain with {EARLY:.0%} of them",
+    "the same with the other training seed",
+    "trainings, of these pruned",
+    "share of the FLOPs after as many trainings",
+    "gain after as many",
+]
+"""Headings of a row that is read against another one without a pruner."""
+
 Found = Mapping["Row", Mapping[str, list[Outcome]]]
 """For each row, for each data set, its replays by their seed."""
 Lists = list[list[Outcome]]
@@ -24,7 +38,7 @@ Lists = list[list[Outcome]]
 
 def tables(found: Found) -> str:
     """Return all tables of some rows; a comparison whose rows are not there is left out."""
-    parts = [_samplers(found), _pruners(found), _halvings(found)]
+    parts = [_samplers(found), _pruners(found), _halvings(found), _started(found)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -64,20 +78,8 @@ def _pruners(found: Found) -> str:
         for row in found
         if row.pruner != "none" and row.unpruned in found
     ]
-    head = [
-        "sampler, pruner",
-        "seeds",
-        "share of the FLOPs to reach the unpruned study's end",
-        "reached by",
-        "gain with all of the FLOPs",
-        f"gain with {EARLY:.0%} of them",
-        "the same with the other training seed",
-        "trainings, of these pruned",
-        "share of the FLOPs after as many trainings",
-        "gain after as many",
-    ]
     title = "Pruners, against the same sampler and seeds without:\n\n"
-    return title + _markdown(head, lines) if lines else ""
+    return title + _markdown(PRUNER_HEAD, lines) if lines else ""
 
 
 def _pruner_line(row: "Row", own: Lists, base: Lists) -> list[str]:
@@ -144,6 +146,18 @@ def _halvings(found: Found) -> str:
     ]
     title = "Pareto-halving minus accuracy-halving (p of Wilcoxon's test):\n\n"
     return title + _markdown(head, lines) if lines else ""
+
+
+def _started(found: Found) -> str:
+    """What begins with starting points against the same sampler with neither them nor a pruner."""
+    lines = []
+    for row in found:
+        other = replace(row.unpruned, started=False)
+        if row.started and other in found:
+            own, base = _lists(found, row), _lists(found, other, row.n_seeds)
+            lines.append(_pruner_line(row, own, base))
+    title = "Starting points, against the same sampler and seeds without them and without a pruner:"
+    return f"{title}\n\n" + _markdown(PRUNER_HEAD, lines) if lines else ""
 
 
 def _is_counterpart(one: "Row", other: "Row") -> bool:

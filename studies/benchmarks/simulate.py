@@ -72,7 +72,7 @@ def simulate(
         pruner: what stops trials.
         seed: of the study.
         budget: when it ends.
-        starts: parameters of the structures that it begins with.
+        starts: parameters of the structures that it begins with, which are never stopped.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(directions=DIRECTIONS)
@@ -89,7 +89,8 @@ def simulate(
         n_untrained = n_untrained + 1 if known else 0
         if not known:
             curve = curves.searched[structure]
-            epochs, pruned = _train(trial.number, curve, pruner, rungs)
+            kept = trial.number < len(starts)
+            epochs, pruned = _train(trial.number, curve, pruner, rungs, kept)
             ends[structure] = None if pruned else curve.final
             if not pruned:
                 front = curves.front_of([*front, structure])
@@ -135,12 +136,16 @@ def _tell(
 
 
 def _train(
-    number: int, curve: Curve, pruner: Pruner, rungs: Sequence[tuple[float, dict[int, Values]]]
+    number: int,
+    curve: Curve,
+    pruner: Pruner,
+    rungs: Sequence[tuple[float, dict[int, Values]]],
+    kept: bool,
 ) -> tuple[float, bool]:
     """Return how many epochs a trial was trained for, and whether it was stopped."""
     for n_reached, (level, reached) in enumerate(rungs, start=1):
         reached[number] = curve.at(level)
         own = [rung for _, rung in rungs[:n_reached]]
-        if stopped_at(pruner, number, own, DIRECTIONS) is not None:
+        if not kept and stopped_at(pruner, number, own, DIRECTIONS) is not None:
             return level, True
     return curve.n_epochs, False

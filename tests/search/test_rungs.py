@@ -100,13 +100,23 @@ class TestDecide:
             assert self.report(context, trial, 2.0, accuracy)
             assert set(rungs_reached(trial.user_attrs)) == {0.5, 1.0}
 
-    def test_a_baseline_is_compared_with_and_never_stopped(self, study):
+    @pytest.mark.parametrize(
+        ("mark", "goes_on"),
+        [
+            ({"baseline": "head_only"}, True),
+            ({"starting_point": "every_depth: 2"}, True),
+            ({}, False),
+        ],
+    )
+    def test_baselines_and_starting_points_are_compared_with_and_never_stopped(
+        self, study, mark, goes_on
+    ):
         context, stored = study
         first, second = self.begun(stored), self.begun(stored)
-        baseline = self.begun(stored, baseline="head_only")
+        kept = self.begun(stored, **mark)
         for trial in (first, second):
             self.report(context, trial, 0.5, 0.5)
-        assert self.report(context, baseline, 0.5, 0.1)
+        assert self.report(context, kept, 0.5, 0.1) == goes_on
         assert rung_of(stored.get_trials(), 0.5)[2] == [0.1, 1.0]
 
     def test_objectives_that_are_measured_after_training_are_left_out(self, context_of):

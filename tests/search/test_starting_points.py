@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 
 from search.driver import Observer, run_study
-from search.starting_points import STARTING_POINTS, misfits, starting_params
+from search.starting_points import STARTING_POINTS, misfits, starting_trials
 from search.store import open_study
 from space.cost import BackboneShape, HeadShape
 from space.default_space import default_space
@@ -46,14 +46,18 @@ class Answers:
         return value
 
 
+def structures(name, space, n_trials=40):
+    """Return what a starting point tries, by title."""
+    found = {}
+    for title, params in starting_trials(name, space, n_trials).items():
+        answers = Answers(params)
+        found[title], _ = space.sample(answers)
+        assert answers.params == {}
+    return found
+
+
 def structure(name, space):
-    params = starting_params(name, space)
-    if params is None:
-        return None
-    answers = Answers(params)
-    spec, _ = space.sample(answers)
-    assert answers.params == {}
-    return spec
+    return next(iter(structures(name, space).values()), None)
 
 
 @pytest.mark.parametrize(
@@ -71,10 +75,6 @@ def structure(name, space):
         ("ffn_only", "windows", (0, 1, 2, 3, 4, 5)),
         ("ffn_only", ("last", "all"), (0, 1, 2, 3, 4, 5)),
         ("ffn_only", ("last",), None),
-        ("shallow", "windows", (0, 1)),
-        ("shallow", ("last", "all"), (0, 1)),
-        ("shallow", ("last",), (1,)),
-        ("shallow", ("lower_half",), None),
     ],
 )
 def test_blocks_are_those_that_the_name_says_as_far_as_the_space_has_them(name, insertion, layers):
@@ -83,10 +83,38 @@ def test_blocks_are_those_that_the_name_says_as_far_as_the_space_has_them(name, 
 
 
 @pytest.mark.parametrize(
+    ("depths", "insertion", "n_trials", "expected"),
+    [
+        ((1, 2, 4, 6), "windows", 40, {1: (0,), 2: (1,), 4: (2, 3), 6: (4, 5)}),
+        ((4, 2), ("all", "last"), 40, {2: (1,), 4: (3,)}),
+        ((2, 4), ("all",), 40, {2: (0, 1), 4: (0, 1, 2, 3)}),
+        ((2, 4), ("lower_half",), 40, {}),
+        ((1, 2, 3, 4, 5, 6), "windows", 12, {1: (0,), 3: (2,), 6: (4, 5)}),
+        ((1, 2, 3, 4, 5, 6), "windows", 8, {1: (0,), 6: (4, 5)}),
+        ((1, 2, 3, 4, 5, 6), "windows", 7, {6: (4, 5)}),
+        ((1, 2, 3, 4, 5, 6), "windows", 1, {6: (4, 5)}),
+    ],
+)
+def test_every_depth_goes_from_the_cheap_end_to_the_dear_one(depths, insertion, n_trials, expected):
+    space = replace(SPACE, depth=depths, insertion=insertion)
+    found = structures("every_depth", space, n_trials)
+    assert {spec.depth: spec.insertion_layers for spec in found.values()} == expected
+    assert list(found) == [f"every_depth: {depth}" for depth in expected]
+
+
+def test_of_many_depths_some_are_tried():
+    shape = replace(SHAPE, n_layers=24)
+    space = replace(default_space(shape, HeadShape(n_outputs=2)), depth=tuple(range(1, 25)))
+    found = structures("every_depth", space, 100)
+    assert [spec.depth for spec in found.values()] == [1, 6, 10, 15, 19, 24]
+
+
+@pytest.mark.parametrize(
     ("kinds", "name", "roles"),
     [
         (("lora", "bottleneck"), "ffn_only", {"ffn_up", "ffn_down"}),
-        (("bottleneck", "lora"), "ffn_only", {"ffn"}),
+        (("bottleneck", "lora"), "ffn_only", {"ffn_up", "ffn_down"}),
+        (("bottleneck", "parallel"), "ffn_only", {"ffn"}),
         (("ia3",), "ffn_only", {"ffn_down"}),
         (("prefix",), "ffn_only", None),
         (("prefix",), "top_layers", {"attention"}),
@@ -108,11 +136,20 @@ def test_the_rank_is_in_the_middle():
 @given(spaces())
 def test_every_one_lies_in_the_space_or_is_none(space):
     for name in STARTING_POINTS:
-        spec = structure(name, space)
-        assert (misfits([name], space) == []) == (spec is not None)
-        if spec is not None:
-            assert spec.depth == (min if name == "shallow" else max)(space.depth)
+        found = structures(name, space)
+        assert misfits([name], space) == [] or not found
+        for spec in found.values():
+            assert name == "every_depth" or spec.depth == max(space.depth)
+            assert spec.depth in space.depth
             assert spec.adapters and not spec.skips and not spec.exits
+
+
+def test_what_the_space_lacks_of_the_default_ones_is_left_out():
+    space = replace(SPACE, depth=(4,), insertion=("lower_half",))
+    assert structures("every_depth", space) == {}
+    assert misfits(["every_depth"], space) == []
+    (problem,) = misfits(["top_layers"], space)
+    assert "'top_layers'" in problem
 
 
 def test_they_come_after_the_baselines_and_are_ordinary_trials(context_of):
