@@ -247,7 +247,9 @@ class TestExport:
 
     def test_safetensors_opens_the_weights(self, exported):
         with safe_open(exported / "adapter.safetensors", framework="pt") as file:
-            n_params = sum(file.get_tensor(name).numel() for name in [*file.keys()])
+            # How far a prefix was let in is kept beside what was trained.
+            trained = [name for name in file.keys() if not name.endswith(".gate")]  # noqa: SIM118
+            n_params = sum(file.get_tensor(name).numel() for name in trained)
         assert n_params == json.loads((exported / "metrics.json").read_text())["trainable_params"]
 
     def test_predict_adds_its_columns_to_the_rows(self, place, exported):
