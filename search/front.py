@@ -69,7 +69,9 @@ def knee(front: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> 
 
     Each objective is scaled to [0, 1] over the front, 0 its best and 1 its worst value; the knee
     has the smallest sum, so it lies farthest below the plane through the extremes (Das, 1999, "On
-    characterizing the knee of the Pareto curve"). Equal sums go to the earlier trial.
+    characterizing the knee of the Pareto curve"). Of equal sums, as both ends of a front without a
+    knee have, the one counts that gives up less of the last objective, as a rule the cost; then
+    the earlier trial.
 
     Raises:
         ValueError: the front is empty.
@@ -80,13 +82,11 @@ def knee(front: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> 
     lows = [min(axis) for axis in zip(*losses, strict=True)]
     spans = [(max(axis) - min(axis)) or 1.0 for axis in zip(*losses, strict=True)]
 
-    def given_up(index: int) -> tuple[float, int]:
-        scaled = zip(losses[index], lows, spans, strict=True)
+    def given_up(index: int) -> tuple[float, float, int]:
+        axes = zip(losses[index], lows, spans, strict=True)
+        scaled = [(loss - low) / span for loss, low, span in axes]
         # Rounded, so that equal sums tie whatever the order in which they were added up.
-        return (
-            round(sum((loss - low) / span for loss, low, span in scaled), 9),
-            front[index].number,
-        )
+        return round(sum(scaled), 9), scaled[-1], front[index].number
 
     return front[min(range(len(front)), key=given_up)]
 

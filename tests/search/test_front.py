@@ -110,14 +110,20 @@ def test_the_knee_gives_up_least_of_all_objectives(case):
     signs = numpy.array([-1 if direction == MAX else 1 for direction in directions])
     losses = numpy.array([trial.values for trial in front]) * signs
     span = numpy.ptp(losses, axis=0)
-    sums = ((losses - losses.min(0)) / numpy.where(span == 0, 1, span)).sum(1).round(9)
-    best = [t.number for t, total in zip(front, sums, strict=True) if total == sums.min()]
-    assert knee(front, directions).number == min(best)
+    scaled = (losses - losses.min(0)) / numpy.where(span == 0, 1, span)
+    sums = scaled.sum(1).round(9)
+    best = [
+        (own[-1], trial.number)
+        for trial, own, total in zip(front, scaled, sums, strict=True)
+        if total == sums.min()
+    ]
+    assert knee(front, directions).number == min(best)[1]
 
 
-def test_the_knee_of_one_point_is_itself_and_a_tie_goes_to_the_earlier():
+def test_the_knee_of_one_point_is_itself_and_a_tie_goes_to_the_cheaper_then_the_earlier():
     assert knee(trials_of((0.5, 2.0)), DIRECTIONS).number == 0
-    assert knee(list(reversed(trials_of((0.5, 1.0), (0.9, 2.0)))), DIRECTIONS).number == 0
+    assert knee(trials_of((0.9, 2.0), (0.5, 1.0)), DIRECTIONS).number == 1
+    assert knee(list(reversed(trials_of((0.5, 1.0), (0.5, 1.0)))), DIRECTIONS).number == 0
     with pytest.raises(ValueError, match="at least one trial"):
         knee([], DIRECTIONS)
 
