@@ -3,15 +3,18 @@
 import random
 import statistics
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from optuna.trial import FixedTrial
 
 from search.baselines import BASELINES
 from search.context import StudyContext, prepare
 from search.dry_steps import time_steps
 from search.objectives import formatted, known_costs
 from search.progress import in_words
+from search.starting_points import starting_trials
 from search.study_file import StudySpec
 from search.tables import table
 from space.kinds import kinds_for
@@ -52,6 +55,7 @@ def dry_run(
         _backbone(context),
         _space(context, specs),
         _baselines(context),
+        *_starting_points(context),
         _engine(context),
         _trial(context, specs),
     ]
@@ -187,12 +191,30 @@ def _wrapped(name: str, words: str) -> str:
 
 
 def _baselines(context: StudyContext) -> str:
+    specs = {
+        name: BASELINES[name].build(context.backbone.shape, context.space)
+        for name in context.study.baselines
+    }
+    return f"Baselines, trained first\n{_costs(context, specs)}" if specs else "No baselines"
+
+
+def _starting_points(context: StudyContext) -> list[str]:
+    """Return the part on starting points, where the space has any."""
+    space, n_trials = context.space, context.study.budget.trials
+    specs = {
+        title: space.sample(FixedTrial(params))[0]
+        for name in context.study.starting_points
+        for title, params in starting_trials(name, space, n_trials).items()
+    }
+    return [f"Starting points, trained next\n{_costs(context, specs)}"] if specs else []
+
+
+def _costs(context: StudyContext, specs: Mapping[str, AdapterSpec]) -> str:
     rows = []
-    for name in context.study.baselines:
-        spec = BASELINES[name].build(context.backbone.shape, context.space)
+    for name, spec in specs.items():
         cost = known_costs(spec, context.cost)
         rows.append((name, *(formatted(key, cost[key]) for key in _SHOWN)))
-    return "Baselines, trained first\n" + table(("", *_SHOWN), rows, 0) if rows else "No baselines"
+    return table(("", *_SHOWN), rows, 0)
 
 
 def _trial(context: StudyContext, specs: Sequence[AdapterSpec]) -> str:

@@ -3,11 +3,13 @@
 import re
 
 import pytest
+from optuna.trial import FixedTrial
 
 from search.baselines import BASELINES
 from search.context import prepare
 from search.dry_run import dry_run
 from search.objectives import formatted, known_costs
+from search.starting_points import starting_trials
 from search.study_file import load_study_file
 from space.size import n_structures
 from tests.end_to_end.task_studies import write_task_study
@@ -91,14 +93,23 @@ class TestTask:
             spec = BASELINES[baseline].build(context.backbone.shape, context.space)
             costs = known_costs(spec, context.cost)
             assert cells == [formatted(key, costs[key]) for key in SHOWN]
+        starts = starting_trials("every_depth", context.space, context.study.budget.trials)
+        _, title, below = text.partition("Starting points, trained next\n")
+        exits = "exits" in context.study.space.model_fields_set  # which no starting point has
+        assert bool(title) == bool(starts) == (not exits)
+        header = "inference_gflops  training"
+        shown = {row[0]: row[1:] for row in table_below(below, header)} if starts else {}
+        assert set(shown) == set(starts)
+        for title, cells in shown.items():
+            spec, _ = context.space.sample(FixedTrial(starts[title]))
+            costs = known_costs(spec, context.cost)
+            assert cells == [formatted(key, costs[key]) for key in SHOWN]
         ranges = {row[0]: row[1:] for row in table_below(text, "least") if row[0] in SHOWN}
         for cells in ranges.values():
             least, median, most = (float(c.split(" ")[0].replace(",", "")) for c in cells)
             assert 0 <= least <= median <= most
         assert len(ranges) == 4 and all("%" in c for c in ranges["inference_gflops"])
-        assert ("early exits not taken" in text) == (
-            "exits" in context.study.space.model_fields_set
-        )
+        assert ("early exits not taken" in text) == exits
 
     def test_what_a_trial_takes_is_timed(self, tmp_path, name):
         text = said_of(write_task_study(name, tmp_path, budget={"trials": 7, "epochs": 3}))
