@@ -151,7 +151,7 @@ class FitModule(LightningModule):
         }
 
     def on_train_start(self) -> None:
-        self._losses_of = losses_of(self.model, self._loss, self._engine)
+        self._losses_of = losses_of(self.model, self._loss, self._engine, self._data.longest)
         self._validated = time.perf_counter()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

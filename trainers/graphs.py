@@ -68,10 +68,12 @@ class GraphedLoss:
 
     Args:
         losses: of a model on a GPU.
+        longest: tokens of the longest row: a backbone may have positions for no more.
     """
 
-    def __init__(self, losses: BatchLoss) -> None:
+    def __init__(self, losses: BatchLoss, longest: int) -> None:
         self._losses = losses
+        self._longest = longest
         self._graphs: dict[Shapes, Callable[..., Losses]] = {}
         self._met: set[Shapes] = set()
         self._n_batches = 0
@@ -83,7 +85,8 @@ class GraphedLoss:
         torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
 
     def __call__(self, batch: Batch) -> Losses:
-        batch = padded(batch, TOKENS)  # with graphs or without: whoever is faster, answers agree
+        # With graphs or without: whoever is faster, answers agree.
+        batch = padded(batch, TOKENS, self._longest)
         if not self._pays:
             return self._losses(batch)
         shapes = shapes_of(batch)
@@ -151,11 +154,23 @@ class _OfTensors(nn.Module):
 
 
 def losses_of(
-    model: AdaptedModel, loss: Callable[[Tensor, Tensor], Tensor], engine: Engine
+    model: AdaptedModel,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    engine: Engine,
+    longest: int,
 ) -> Callable[[Batch], Losses]:
-    """Return what gives the losses of a training batch, where the model is now."""
+    """Return what gives the losses of a training batch, where the model is now.
+
+    Args:
+        model: the structure.
+        loss: of logits and labels.
+        engine: how the frozen blocks run.
+        longest: tokens of the longest training row.
+    """
     losses = BatchLoss(model, loss, engine)
-    return GraphedLoss(losses) if model.device.type == "cuda" and can_be_graphed(model) else losses
+    if model.device.type == "cuda" and can_be_graphed(model):
+        return GraphedLoss(losses, longest)
+    return losses
 
 
 def can_be_graphed(model: AdaptedModel) -> bool:
@@ -169,15 +184,19 @@ def can_be_graphed(model: AdaptedModel) -> bool:
     return not (sorts or grows or model.spec.skips or model.spec.exits)
 
 
-def padded(batch: Batch, multiple: int) -> Batch:
-    """Return a batch of texts with its rows filled up to a multiple of so many tokens.
+def padded(batch: Batch, multiple: int, longest: int) -> Batch:
+    """Return a batch of texts with its rows filled up to a multiple of so many tokens, or to the
+    length of the longest row of all.
 
     What is filled in is no token: the mask is 0 there, and labels of tokens (B, N), which are whole
     numbers, are not scored. Several labels of a row (B, C) are not of tokens.
     """
     mask = batch.inputs.get("attention_mask")
-    missing = 0 if mask is None else -mask.shape[1] % multiple
-    if not missing:
+    if mask is None:
+        return batch
+    n_tokens = mask.shape[1]
+    missing = min(n_tokens + -n_tokens % multiple, longest) - n_tokens
+    if missing <= 0:
         return batch
 
     def filled(tensor: Tensor, filling: int = 0) -> Tensor:

@@ -58,7 +58,7 @@ class TestPadding:
     @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
     def test_it_changes_no_loss(self, backbone, spec):
         own, batch = losses(backbone, spec), batch_of(backbone)
-        wide = padded(batch, 16)
+        wide = padded(batch, 16, 64)
         assert wide.inputs["input_ids"].shape[1] == 16 > batch.inputs["input_ids"].shape[1]
         for found, expected in zip(own(wide), own(batch), strict=True):
             torch.testing.assert_close(found, expected)
@@ -66,7 +66,7 @@ class TestPadding:
     def test_labels_of_tokens_are_not_scored_there(self, backbone):
         batch = batch_of(backbone)
         batch = replace(batch, labels=batch.inputs["input_ids"] % 2)
-        wide = padded(batch, 16)
+        wide = padded(batch, 16, 64)
         assert (wide.labels[:, batch.labels.shape[1] :] == IGNORED).all()
         own = losses(backbone, LORA, tags_loss, head="token")
         torch.testing.assert_close(own(wide)[0], own(batch)[0])
@@ -74,7 +74,7 @@ class TestPadding:
     def test_several_labels_of_a_row_stay(self, backbone):
         batch = batch_of(backbone)
         labels = torch.nn.functional.one_hot(batch.labels, 2).float()
-        wide = padded(replace(batch, labels=labels), 16)
+        wide = padded(replace(batch, labels=labels), 16, 64)
         assert wide.labels is labels
         losses(backbone, LORA, classes_loss)(wide)
 
@@ -86,19 +86,25 @@ class TestPadding:
         own(batch)
         own.model.running.at_boundary = None
         known = replace(batch, boundaries={1: states[1].detach()})
-        torch.testing.assert_close(own(padded(known, 16))[0], own(batch)[0])
+        torch.testing.assert_close(own(padded(known, 16, 64))[0], own(batch)[0])
+
+    def test_no_batch_gets_longer_than_the_longest_row(self, backbone):
+        batch = batch_of(backbone)
+        n_tokens = batch.inputs["input_ids"].shape[1]
+        assert padded(batch, 16, n_tokens) is batch
+        assert padded(batch, 16, n_tokens + 1).inputs["input_ids"].shape[1] == n_tokens + 1
 
     def test_what_fits_and_what_is_no_text_stays_as_it_is(self, backbone):
-        wide = padded(batch_of(backbone), 16)
+        wide = padded(batch_of(backbone), 16, 64)
         image = Batch(inputs={"pixel_values": torch.zeros(2, 3, 5, 5)}, labels=torch.zeros(2))
-        assert padded(wide, 16) is wide
-        assert padded(image, 16) is image
+        assert padded(wide, 16, 64) is wide
+        assert padded(image, 16, 64) is image
 
 
 def test_batches_of_one_shape_share_a_graph(backbone):
     first, second, short = batch_of(backbone), batch_of(backbone, seed=3), batch_of(backbone, 5)
-    assert shapes_of(padded(first, 16)) == shapes_of(padded(second, 16))
-    assert shapes_of(padded(first, 16)) != shapes_of(padded(short, 16))
+    assert shapes_of(padded(first, 16, 64)) == shapes_of(padded(second, 16, 64))
+    assert shapes_of(padded(first, 16, 64)) != shapes_of(padded(short, 16, 64))
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
@@ -160,7 +166,7 @@ class TestGraphedLoss:
 
     def test_a_shape_has_its_graph_when_it_is_met_again(self, backbone, cuda):
         own = losses(backbone, LORA)
-        call = GraphedLoss(own)
+        call = GraphedLoss(own, 64)
         counts = []
         for batch in self.batches(backbone, 8, 8, 8, 5, 8, 5, 5):
             for found, expected in zip(call(batch), own(batch), strict=True):
@@ -172,7 +178,7 @@ class TestGraphedLoss:
     @pytest.mark.parametrize(("computes_s", "n_graphs"), [(0.4, 1), (0.6, 0)])
     def test_a_gpu_that_computes_for_longer_has_none(self, backbone, cuda, computes_s, n_graphs):
         cuda.computes_s = computes_s
-        call = GraphedLoss(losses(backbone, LORA))
+        call = GraphedLoss(losses(backbone, LORA), 64)
         for batch in self.batches(backbone, 8, 8, 8, 8):
             call(batch)
         assert len(cuda.captured) == n_graphs
@@ -181,7 +187,7 @@ class TestGraphedLoss:
     def test_what_cannot_be_captured_is_not_tried_again(self, backbone, cuda, error):
         cuda.error = error
         own = losses(backbone, LORA)
-        call = GraphedLoss(own)
+        call = GraphedLoss(own, 64)
         for batch in self.batches(backbone, 8, 8, 8, 8, 5, 5):
             torch.testing.assert_close(call(batch)[1], own(batch)[1])
         assert not cuda.captured and not call._pays
@@ -197,7 +203,7 @@ class TestGraphedLoss:
             return capture(module, samples, **how)
 
         monkeypatch.setattr(torch.cuda, "make_graphed_callables", look)
-        call = GraphedLoss(own)
+        call = GraphedLoss(own, 64)
         for batch in self.batches(backbone, 8, 8, 8):
             loss, minimised = call(batch)
             assert minimised > loss
@@ -239,7 +245,7 @@ def test_on_a_gpu_graphs_train_as_steps_without(backbone, on_card, spec, engine,
     for graphed in (False, True):
         own = losses(on_card(engine), spec, engine=engine)
         own.model.to("cuda")
-        call = GraphedLoss(own) if graphed else own
+        call = GraphedLoss(own, 64) if graphed else own
         found.append(steps(own, call, backbone))
     assert len(call._graphs) == 2
     torch.testing.assert_close(
@@ -259,7 +265,7 @@ def test_on_a_gpu_what_cannot_be_captured_runs_as_it_is(backbone, on_card, monke
 
     own = losses(on_card(FLOAT32), LORA, asks)
     own.model.to("cuda")
-    call = GraphedLoss(own)
+    call = GraphedLoss(own, 64)
     found = steps(own, call, backbone)
     assert not call._graphs and not call._pays
     assert found.isfinite().all()
@@ -273,6 +279,6 @@ def test_on_a_gpu_that_is_busy_there_are_no_graphs(backbone, on_card, monkeypatc
     monkeypatch.setattr(graphs, "BUSY", 0.0)
     own = losses(on_card(FLOAT32), LORA)
     own.model.to("cuda")
-    call = GraphedLoss(own)
+    call = GraphedLoss(own, 64)
     steps(own, call, backbone)
     assert not call._graphs and not call._pays

@@ -69,6 +69,11 @@ class StudyDataModule:
         """How many training batches an epoch has."""
         return -(-len(self._train) // self._batch_size)
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest training row."""
+        return int(self._train.lengths.max())
+
     def train_dataloader(self, after: int = 0) -> BatchLoader:
         """Return the training batches; the trainer sets their epoch.
 
