@@ -199,18 +199,22 @@ class TestPruning:
             assert number in rung
             return f"stopped among {len(rung)}"
 
-    def test_a_pruned_trial_keeps_what_it_reached_and_baselines_are_spared(self, run, monkeypatch):
+    def test_a_pruned_trial_keeps_what_it_reached_and_what_is_given_is_spared(
+        self, run, monkeypatch
+    ):
         monkeypatch.setitem(PRUNERS, "pareto-halving", self.StopsAll)
-        trials, _ = run(budget={"trials": 5, "epochs": 3})
-        assert ends(trials) == ["complete"] * 3 + ["pruned"] * 2
-        for trial in trials[3:]:
+        trials, _ = run(budget={"trials": 6, "epochs": 3})
+        assert ends(trials) == ["complete"] * 4 + ["pruned"] * 2
+        assert ["baseline" in trial.user_attrs for trial in trials] == [True] * 3 + [False] * 3
+        assert trials[3].user_attrs["starting_point"] == "every_depth: 2"
+        for trial in trials[4:]:
             attributes = trial.user_attrs
             assert trial.state == TrialState.PRUNED and trial.values is None
             assert attributes["reason"] == f"stopped among {trial.number + 1}, after epoch 1"
             assert len(attributes["history"]) == 1
             reached = [attributes["metrics"][n] for n in ("accuracy", "inference_gflops")]
             assert attributes["rung.1"] == reached
-        assert all(len(trial.user_attrs["history"]) == 3 for trial in trials[:3])
+        assert all(len(trial.user_attrs["history"]) == 3 for trial in trials[:4])
 
     def test_a_rung_may_lie_within_an_epoch(self, run):
         budget = {"trials": 1, "epochs": 1}
@@ -346,7 +350,7 @@ class TestInterruption:
         changes = {}
         if end == "pruned":
             monkeypatch.setitem(PRUNERS, "pareto-halving", TestPruning.StopsAll)
-            changes["budget"] = {"trials": 5, "epochs": 2}
+            changes |= {"budget": {"trials": 5, "epochs": 2}, "starting_points": []}
         if end == "failed":
             fitted.faults[4] = TrialError("no memory left")
         if end == "infeasible":

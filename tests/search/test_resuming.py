@@ -56,7 +56,8 @@ def study_of(context_of, monkeypatch):
     monkeypatch.setitem(PRUNERS, "pareto-halving", StopsTheFirst)
 
     def go(**changes):
-        usual = {"baselines": [], "budget": BUDGET, "space": SPACE, "sampler": "random"}
+        usual = {"budget": BUDGET, "space": SPACE, "sampler": "random"}
+        usual |= {"baselines": [], "starting_points": []}  # which are never stopped
         context = context_of(**(usual | {"pruning": {"resume": True}} | changes))
         return context, open_study(context)
 
