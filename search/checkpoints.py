@@ -7,7 +7,7 @@ stopped trial that may still come back.
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import optuna
@@ -18,7 +18,7 @@ from search.lineage import RESUMES, RETRY_OF, cut_off_before, lineage, resumed_a
 from search.moments import begin_of
 from search.pruners import Rung, may_return, stopped_at
 from search.rung_values import rungs_reached
-from search.rungs import rung_directions, rung_of
+from search.rungs import compared_by, rung_of
 from space.errors import UserError
 from trainers.checkpoint import Checkpoint, SoFar
 
@@ -63,14 +63,15 @@ def returning(context: StudyContext, trials: Sequence[FrozenTrial]) -> FrozenTri
     """Return a stopped trial that would go on by now: the furthest, of equal ones the earliest."""
     if not context.study.pruning.resume:
         return None
-    directions = rung_directions(context.study)
+    compared = compared_by(context.study)
     taken_up = resumed_as(trials)
     candidates = []
     for trial in _stopped(trials):
         if trial.number in taken_up or _so_far(checkpoint_of(context, trial.number)) is None:
             continue
         number = lineage(trials, trial.number)[0]
-        reached = _reached(trials, trial)
+        reached = _reached(trials, trial, compared)
+        directions = list(compared.values())
         if stopped_at(context.study.stopping, number, list(reached.values()), directions) is None:
             candidates.append((-max(reached), trial.number))
     return trials[min(candidates)[1]] if candidates else None
@@ -111,7 +112,7 @@ def _so_far(path: Path) -> SoFar | None:
 
 
 def _wanted(context: StudyContext, trials: Sequence[FrozenTrial]) -> set[int]:
-    directions, n_trials = rung_directions(context.study), context.study.budget.trials
+    compared, n_trials = compared_by(context.study), context.study.budget.trials
     taken_up = resumed_as(trials)
     wanted = _of_cut_off(trials)
     if not context.study.pruning.resume:
@@ -122,7 +123,8 @@ def _wanted(context: StudyContext, trials: Sequence[FrozenTrial]) -> set[int]:
                 wanted.add(trial.number)
             continue
         number = lineage(trials, trial.number)[0]
-        reached = list(_reached(trials, trial).values())
+        reached = list(_reached(trials, trial, compared).values())
+        directions = list(compared.values())
         if may_return(context.study.stopping, number, reached, directions, n_trials):
             wanted.add(trial.number)
     return wanted
@@ -152,8 +154,10 @@ def _stopped(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     ]
 
 
-def _reached(trials: Sequence[FrozenTrial], trial: FrozenTrial) -> dict[float, Rung]:
+def _reached(
+    trials: Sequence[FrozenTrial], trial: FrozenTrial, names: Iterable[str]
+) -> dict[float, Rung]:
     """Return the rungs that a stopped training reached, as they are by now."""
     numbers = lineage(trials, trial.number)
     levels = sorted({level for n in numbers for level in rungs_reached(trials[n].user_attrs)})
-    return {level: rung_of(trials, level) for level in levels}
+    return {level: rung_of(trials, level, names) for level in levels}

@@ -20,6 +20,11 @@ class Metric:
     """Whether it is known before training (closed form), and so costs nothing to bound."""
 
 
+VALIDATION_LOSS = "validation_loss"
+"""What every task gives: the loss that is trained, on the validation rows."""
+COMPARED = (VALIDATION_LOSS, "objectives")
+"""What trials can be compared by at a rung, beside their costs (search/rungs.py)."""
+
 METRICS = {
     metric.name: metric
     for metric in (
@@ -39,7 +44,7 @@ METRICS = {
         Metric(name="entity_recall", direction="maximize", title="validation entity recall"),
         Metric(name="token_accuracy", direction="maximize", title="validation token accuracy"),
         Metric(name="perplexity", direction="minimize", title="validation perplexity"),
-        Metric(name="validation_loss", direction="minimize", title="validation loss"),
+        Metric(name=VALIDATION_LOSS, direction="minimize", title="validation loss"),
         Metric(
             name="inference_gflops",
             direction="minimize",

@@ -47,7 +47,7 @@ class ParetoHalving:
     rung's first front always does.
     """
 
-    reduction: int = 2
+    reduction: int = 3
     """One in so many goes on; a rung lies at so many times the epochs of the one before."""
     first_rung: float = 1.0
     """Where the first rung lies, in epochs; below 1 within the first epoch."""

@@ -16,6 +16,7 @@ import torch
 
 from search.baselines import baseline_learning
 from search.context import StudyContext
+from search.objectives import VALIDATION_LOSS
 from search.starting_points import STARTING_POINT, usual_adapter
 from search.training import train_structure
 from search.trial import Planned
@@ -173,7 +174,7 @@ def _metric(context: StudyContext) -> tuple[str, str]:
     """Return the first objective that training gives, else the loss, and which way is better."""
     given = dict(zip(context.study.objective_names, context.study.directions, strict=True))
     known = [name for name in given if name in context.task.metrics]
-    return (known[0], given[known[0]]) if known else ("validation_loss", "minimize")
+    return (known[0], given[known[0]]) if known else (VALIDATION_LOSS, "minimize")
 
 
 def _head_alone(context: StudyContext, depth: int, metric: str, tick: Tick) -> float:

@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial
 
 from search.confirmed import Confirmed, confirmed, setting_of
 from search.front import knee, pareto_front, trained
+from search.rungs import compared_by_pruner
 from search.store import STUDY_FILE
 from search.study_file import StudySpec
 
@@ -55,6 +56,8 @@ class StudySnapshot:
     """Commands that a reader would run next."""
     n_epochs: int | None = None
     """Of a trial that is not stopped."""
+    compared: tuple[str, ...] = ()
+    """The metrics that trials are compared by at a rung."""
     n_train: int | None = None
     """Training rows."""
     confirmed: tuple[Confirmed, ...] = ()
@@ -111,6 +114,7 @@ def take_snapshot(
         ),
         next_commands=next_commands(study, path),
         n_epochs=study.budget.epochs,
+        compared=compared_by_pruner(study),
         n_train=facts.get("params", {}).get("n_train"),
         confirmed=tuple(confirmed(stored)),
         tested=str(setting["metric"]) if setting else "",

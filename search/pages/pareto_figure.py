@@ -91,7 +91,7 @@ class _View:
         self.left = len(self.names) == 1 or self.directions[1] == StudyDirection.MINIMIZE
         self.up = self.directions[0] == StudyDirection.MAXIMIZE
         self.baselines = [t for t in snapshot.trained if "baseline" in t.user_attrs]
-        self.pruned = [t for t in snapshot.trials if _last_rung(t, len(self.names))]
+        self.pruned = [t for t in snapshot.trials if _last_rung(t, self.names)]
         self.infeasible = [
             t for t in snapshot.trials if t.user_attrs.get("end") == "infeasible" and t.values
         ]
@@ -222,7 +222,7 @@ class _View:
         return layout
 
     def _values(self, trial: FrozenTrial) -> Sequence[float]:
-        return _last_rung(trial, len(self.names)) or trial.values
+        return _last_rung(trial, self.names) or trial.values
 
     def _place(self, trial: FrozenTrial) -> tuple[float, float]:
         values = self._values(trial)
@@ -275,10 +275,10 @@ def _padded(values: Sequence[float], more_below: bool, more_above: bool) -> list
     return [low - below * extent, high + above * extent]
 
 
-def _last_rung(trial: FrozenTrial, n_objectives: int) -> Sequence[float]:
-    """The values of a pruned trial at its last rung, () where it has none."""
+def _last_rung(trial: FrozenTrial, names: Sequence[str]) -> Sequence[float]:
+    """The objectives of a pruned trial at its last rung, () where it has none, or not all."""
     rungs = rungs_reached(trial.user_attrs)
     if trial.state != TrialState.PRUNED or not rungs:
         return ()
-    values: Sequence[float] = rungs[max(rungs)]
-    return values if len(values) == n_objectives else ()
+    values = rungs[max(rungs)]
+    return [values[name] for name in names] if all(name in values for name in names) else ()

@@ -38,7 +38,7 @@ def pruning_html(snapshot: StudySnapshot) -> str:
         return page(snapshot.study_name, title, in_numbers(snapshot), paragraph(text))
     rungs = rung_counts(snapshot.trials)
     parts = [
-        paragraph(saved_in_words(snapshot)),
+        paragraph(f"{saved_in_words(snapshot)} {compared_in_words(snapshot)}".strip()),
         plot(pruning_figure(snapshot, trained, rungs), "pruning", "clamp(400px, 66vh, 560px)"),
     ]
     if rungs:
@@ -183,6 +183,14 @@ def saved_in_words(snapshot: StudySnapshot) -> str:
     if spared.gflops:
         text += f", {spared.gflops / (spent.gflops + spared.gflops):.0%} of its FLOPs"
     return f"{text}: what they would have taken at their own pace."
+
+
+def compared_in_words(snapshot: StudySnapshot) -> str:
+    """Return by what trials are compared at a rung, in a sentence; nothing where none is."""
+    if not snapshot.compared:
+        return ""
+    titles = " and ".join(title_of(name) for name in snapshot.compared)
+    return f"At a rung trials are compared by {titles}."
 
 
 def _sum(parts: Sequence[Spent]) -> Spent:

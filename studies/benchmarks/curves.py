@@ -8,10 +8,16 @@ import pandas
 from optuna.study import StudyDirection
 
 from search.front import hypervolume
+from search.objectives import VALIDATION_LOSS
 from search.ranking import non_dominated_ranks
 
 DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
 """Of accuracy and inference_gflops."""
+COMPARED_DIRECTIONS = {
+    VALIDATION_LOSS: (StudyDirection.MINIMIZE, StudyDirection.MINIMIZE),
+    "objectives": DIRECTIONS,
+}
+"""Of what a rung goes by, by the value of `pruning.compare`."""
 
 Values = tuple[float, float]
 """(accuracy, inference_gflops)"""
@@ -28,6 +34,8 @@ class Curve:
 
     accuracies: Mapping[float, float]
     """By epochs done, in their order."""
+    losses: Mapping[float, float]
+    """Of the validation rows, likewise."""
     inference_gflops: float
     epoch_gflops: float
     """What an epoch of training costs."""
@@ -48,9 +56,22 @@ class Curve:
         Raises:
             ValueError: the table has no such point.
         """
-        for point, accuracy in self.accuracies.items():
+        return self.accuracies[self._point(epoch)], self.inference_gflops
+
+    def compared_at(self, epoch: float, compare: str) -> Values:
+        """Return what a rung at a point of time goes by: see `pruning.compare`.
+
+        Raises:
+            ValueError: the table has no such point.
+        """
+        if compare == VALIDATION_LOSS:
+            return self.losses[self._point(epoch)], self.inference_gflops
+        return self.at(epoch)
+
+    def _point(self, epoch: float) -> float:
+        for point in self.accuracies:
             if abs(point - epoch) < _NEAR:
-                return accuracy, self.inference_gflops
+                return point
         raise ValueError(
             f"The table has the curves at {', '.join(f'{p:g}' for p in self.accuracies)} epochs,"
             f" but got {epoch:g}."
@@ -141,6 +162,7 @@ def _by_structure(frame: pandas.DataFrame, n_rows: int) -> dict[str, Curve]:
         first = own.iloc[0]
         curves[str(structure)] = Curve(
             accuracies=dict(sorted(zip(own["epoch"], own["accuracy"], strict=True))),
+            losses=dict(sorted(zip(own["epoch"], own["validation_loss"], strict=True))),
             inference_gflops=float(first["inference_gflops"]),
             epoch_gflops=float(first["training_gflops"]) * n_rows,
         )

@@ -19,6 +19,7 @@ from typing import Any
 
 import optuna
 
+from search.objectives import VALIDATION_LOSS
 from search.pruners import Pruner, make_pruner
 from search.samplers import make_sampler
 from studies.benchmarks.curves import Curves, curves_of
@@ -65,6 +66,8 @@ class Row:
     first_rung: float | None = None
     min_peers: int | None = None
     patience: int | None = None
+    compare: str = VALIDATION_LOSS
+    """What its rungs go by."""
     started: bool = False
     """Whether it begins with STARTS."""
     n_seeds: int = field(default=N_SEEDS, compare=False)
@@ -100,19 +103,29 @@ VARIANT_SEEDS = 10
 
 def _rows() -> Iterator[Row]:
     for sampler in SAMPLERS:
-        n_seeds = FEWER_SEEDS.get(sampler, N_SEEDS)
-        for pruner in ("none", *HALVINGS):
-            yield Row(sampler=sampler, pruner=pruner, n_seeds=n_seeds)
-    for pruner in HALVINGS:
-        yield Row(sampler="tpe", pruner=pruner, reduction=3)
-        yield Row(
-            sampler="tpe", pruner=pruner, reduction=3, first_rung=1 / 3, n_seeds=VARIANT_SEEDS
-        )
-    usual = Row(sampler="tpe", pruner="pareto-halving", n_seeds=VARIANT_SEEDS)
+        row = Row(sampler=sampler, n_seeds=FEWER_SEEDS.get(sampler, N_SEEDS))
+        yield row
+        yield from _with(row)
+    tpe = Row(sampler="tpe")
+    yield from _with(replace(tpe, reduction=2), replace(tpe, reduction=4))
+    for reduction in (2, 3):
+        yield from _with(replace(tpe, reduction=reduction, compare="objectives"))
+    usual = replace(tpe, pruner="pareto-halving", n_seeds=VARIANT_SEEDS)
+    yield replace(usual, first_rung=1 / 3)
     yield replace(usual, min_peers=8)
-    yield replace(usual, patience=2)
-    for pruner in ("none", *HALVINGS):
-        yield Row(sampler="tpe", pruner=pruner, started=True)
+    yield replace(usual, reduction=2, patience=2)
+    tpe = replace(tpe, started=True)
+    yield tpe
+    yield from _with(tpe, replace(tpe, reduction=2), replace(tpe, reduction=4))
+    for reduction in (2, 3):
+        yield from _with(replace(tpe, reduction=reduction, compare="objectives"))
+
+
+def _with(*rows: Row) -> Iterator[Row]:
+    """Each row with every pruner."""
+    for row in rows:
+        for pruner in HALVINGS:
+            yield replace(row, pruner=pruner)
 
 
 ROWS = tuple(_rows())
@@ -131,6 +144,8 @@ class Job:
     def key(self) -> str:
         """What tells it from the others; settings that are the defaults need not be named."""
         pruner = f"{self.row.pruner}, {sorted(vars(self.row.make_pruner()).items())}"
+        if self.row.pruner != "none":
+            pruner += f", {self.row.compare}"
         return f"{self.row.sampler}, {pruner}, {self.row.started}, {self.data}, {self.replay}"
 
     @property
@@ -157,7 +172,7 @@ def outcome_of(job: Job, found: Sequence[Curves], unpruned: Outcome | None) -> O
     starts = STARTS if job.row.started else ()
     pruner = job.row.make_pruner()
     make = SAMPLERS[job.row.sampler]
-    return Outcome.of(simulate(curves, make, pruner, job.replay, budget, starts))
+    return Outcome.of(simulate(curves, make, pruner, job.replay, budget, starts, job.row.compare))
 
 
 @cache

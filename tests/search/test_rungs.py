@@ -4,13 +4,21 @@ import pytest
 
 from search.lineage import lineage, resumed_as
 from search.rung_values import rung_key, rungs_reached
-from search.rungs import decide, rung_directions, rung_of
+from search.rungs import compared_by, compared_by_pruner, decide, rung_of
 from search.store import open_study
 from space.search_space import Learning
 from space.spec import AdapterSpec
 from tests.search.finished_study import trial_of
 from tests.search.rung_cases import MAXIMIZE, MINIMIZE
 from trainers.fit import EpochReport
+
+BOTH = ("accuracy", "inference_gflops")
+NAMED = {"inference_gflops": 1.0, "accuracy": 0.5, "validation_loss": 0.7}
+
+
+def reached(accuracy):
+    """What stands at a rung, more than is compared, in no order."""
+    return {**NAMED, "accuracy": accuracy}
 
 
 def trial(number, end="pruned", **attributes):
@@ -23,34 +31,42 @@ def trial(number, end="pruned", **attributes):
 )
 def test_each_rung_has_a_key_of_its_own(level, key):
     assert rung_key(level) == key
-    assert rungs_reached({key: [1.0], "reason": "x"}) == {float(level): [1.0]}
+    reached = {"accuracy": 1.0}
+    assert rungs_reached({key: reached, "reason": "x"}) == {float(level): reached}
 
 
 def test_rungs_are_given_in_their_order():
-    reached = rungs_reached({"rung.10": [3], "rung.0.5": [1], "rung.2": [2]})
-    assert list(reached.items()) == [(0.5, [1]), (2.0, [2]), (10.0, [3])]
+    reached = rungs_reached({"rung.10": {"a": 3}, "rung.0.5": {"a": 1}, "rung.2": {"a": 2}})
+    assert list(reached.items()) == [(0.5, {"a": 1}), (2.0, {"a": 2}), (10.0, {"a": 3})]
+
+
+def test_a_rung_of_an_earlier_version_does_not_say_what_its_numbers_are_of():
+    """Such trials end as they did, and are compared with nobody."""
+    trials = [trial(0, **{"rung.1": [0.5, 1.0]}), trial(1, **{"rung.1": NAMED})]
+    assert rungs_reached(trials[0].user_attrs) == {}
+    assert rung_of(trials, 1.0, BOTH) == {1: [0.5, 1.0]}
 
 
 def test_repeats_and_what_is_run_again_stand_at_no_rung():
     trials = [
-        trial(0, **{"rung.1": [0.5, 1.0]}),
-        trial(1, **{"rung.1": [0.6, 1.0], "same_as": 0}),
-        trial(2, end="interrupted", **{"rung.1": [0.7, 1.0]}),
-        trial(3, end="complete", **{"rung.1": [0.7, 1.0], "retry_of": 2}),
-        trial(4, end="failed", **{"rung.2": [0.9, 1.0]}),
+        trial(0, **{"rung.1": reached(0.5)}),
+        trial(1, **{"rung.1": reached(0.6), "same_as": 0}),
+        trial(2, end="interrupted", **{"rung.1": reached(0.7)}),
+        trial(3, end="complete", **{"rung.1": reached(0.7), "retry_of": 2}),
+        trial(4, end="failed", **{"rung.2": reached(0.9)}),
     ]
-    assert rung_of(trials, 1.0) == {0: [0.5, 1.0], 3: [0.7, 1.0]}
+    assert rung_of(trials, 1.0, BOTH) == {0: [0.5, 1.0], 3: [0.7, 1.0]}
 
 
 def test_a_training_that_was_taken_up_stands_under_the_trial_that_began_it():
     trials = [
-        trial(0, **{"rung.1": [0.5, 1.0]}),
-        trial(1, **{"rung.2": [0.6, 1.0], "resumes": 0}),
-        trial(2, end="interrupted", **{"rung.4": [0.1, 1.0], "resumes": 1}),
-        trial(3, end="complete", **{"rung.4": [0.7, 1.0], "resumes": 1}),
+        trial(0, **{"rung.1": reached(0.5)}),
+        trial(1, **{"rung.2": reached(0.6), "resumes": 0}),
+        trial(2, end="interrupted", **{"rung.4": reached(0.1), "resumes": 1}),
+        trial(3, end="complete", **{"rung.4": reached(0.7), "resumes": 1}),
     ]
     assert lineage(trials, 3) == (0, 1, 3)
-    assert [rung_of(trials, level) for level in (1.0, 2.0, 4.0)] == [
+    assert [rung_of(trials, level, BOTH) for level in (1.0, 2.0, 4.0)] == [
         {0: [0.5, 1.0]},
         {0: [0.6, 1.0]},
         {0: [0.7, 1.0]},
@@ -68,10 +84,12 @@ class TestDecide:
         )
         return context, open_study(context)
 
-    def report(self, context, trial, epoch, accuracy):
-        metrics = {"accuracy": accuracy, "validation_loss": 1.0}
+    def report(self, context, trial, epoch, accuracy, loss=None):
+        """Report a validation; the loss follows the accuracy where it is not told."""
+        loss = 1 - accuracy if loss is None else loss
+        metrics = {"accuracy": accuracy, "macro_f1": 0.1, "validation_loss": loss}
         told = EpochReport(epoch=epoch, time_ms=0, metrics=metrics)
-        costs = {"inference_gflops": 1.0}
+        costs = {"inference_gflops": 1.0, "adapter_mib": 2.0}
         return decide(context, trial, context.study.stopping, told, costs)
 
     def begun(self, stored, **attributes):
@@ -87,7 +105,11 @@ class TestDecide:
         first, second, third = (self.begun(stored) for _ in range(3))
         assert self.report(context, first, 0.5, 0.6) and self.report(context, second, 0.5, 0.5)
         assert not self.report(context, third, 0.5, 0.4)
-        assert third.user_attrs["rung.0.5"] == [0.4, 1.0]
+        assert third.user_attrs["rung.0.5"] == {
+            "accuracy": 0.4,
+            "inference_gflops": 1.0,
+            "validation_loss": 0.6,
+        }
         reason = "behind 2 of 3 trials at this rung (front 3), after epoch 0.5"
         assert third.user_attrs["reason"] == reason
 
@@ -117,7 +139,19 @@ class TestDecide:
         for trial in (first, second):
             self.report(context, trial, 0.5, 0.5)
         assert self.report(context, kept, 0.5, 0.1) == goes_on
-        assert rung_of(stored.get_trials(), 0.5)[2] == [0.1, 1.0]
+        assert rung_of(stored.get_trials(), 0.5, BOTH)[2] == [0.1, 1.0]
+
+    def test_of_equal_accuracies_the_loss_tells_who_goes_on(self, study):
+        context, stored = study
+        for loss, goes_on in ((0.5, True), (0.4, True), (0.6, False)):
+            assert self.report(context, self.begun(stored), 0.5, 0.5, loss) == goes_on
+
+    def test_by_the_objectives_alone_the_least_loss_does_not_help(self, context_of):
+        pruning = {"first_rung": 0.5, "min_peers": 1, "compare": "objectives"}
+        context = context_of(pruning=pruning, budget={"trials": 5, "epochs": 2})
+        stored = open_study(context)
+        for accuracy, loss, goes_on in ((0.5, 0.5, True), (0.6, 0.9, True), (0.4, 0.4, False)):
+            assert self.report(context, self.begun(stored), 0.5, accuracy, loss) == goes_on
 
     def test_objectives_that_are_measured_after_training_are_left_out(self, context_of):
         objectives = [
@@ -126,7 +160,54 @@ class TestDecide:
             {"minimize": "inference_gflops"},
         ]
         context = context_of(objectives=objectives, budget={"trials": 5, "epochs": 2})
-        assert rung_directions(context.study) == [MAXIMIZE, MINIMIZE]
         trial = self.begun(open_study(context))
         self.report(context, trial, 1, 0.5)
-        assert trial.user_attrs["rung.1"] == [0.5, 1.0]
+        assert trial.user_attrs["rung.1"] == {
+            "accuracy": 0.5,
+            "inference_gflops": 1.0,
+            "validation_loss": 0.5,
+        }
+        assert compared_by(context.study) == {
+            "validation_loss": MINIMIZE,
+            "inference_gflops": MINIMIZE,
+        }
+
+
+@pytest.mark.parametrize(
+    ("objectives", "by_loss", "as_they_are"),
+    [
+        (
+            [{"minimize": "adapter_mib"}, {"maximize": "accuracy"}, {"maximize": "macro_f1"}],
+            {"adapter_mib": MINIMIZE, "validation_loss": MINIMIZE},
+            {"adapter_mib": MINIMIZE, "accuracy": MAXIMIZE, "macro_f1": MAXIMIZE},
+        ),
+        (
+            [{"minimize": "validation_loss"}, {"minimize": "latency_ms"}],
+            {"validation_loss": MINIMIZE},
+            {"validation_loss": MINIMIZE},
+        ),
+        (
+            [{"minimize": "inference_gflops"}, {"minimize": "latency_ms"}],
+            {"inference_gflops": MINIMIZE},
+            {"inference_gflops": MINIMIZE},
+        ),
+    ],
+)
+def test_the_loss_stands_once_where_the_first_of_what_it_replaces_stood(
+    context_of, objectives, by_loss, as_they_are
+):
+    for compare, wanted in (("validation_loss", by_loss), ("objectives", as_they_are)):
+        study = context_of(objectives=objectives, pruning={"compare": compare}).study
+        assert list(compared_by(study).items()) == list(wanted.items())
+
+
+@pytest.mark.parametrize(
+    ("pruner", "names"),
+    [
+        ("pareto-halving", ("validation_loss", "inference_gflops")),
+        ("accuracy-halving", ("validation_loss",)),
+        ("none", ()),
+    ],
+)
+def test_what_a_pruner_goes_by(context_of, pruner, names):
+    assert compared_by_pruner(context_of(pruner=pruner).study) == names

@@ -42,7 +42,7 @@ def made_up(shape, points=None):
                 "epoch": epoch,
                 "seconds": epoch,
                 "accuracy": accuracy(point, epoch),
-                "validation_loss": 1.0,
+                "validation_loss": 2 - accuracy(point, epoch),
                 "train_loss": 1.0,
                 "gflops_so_far": fixed["training_gflops"] * 1000 * epoch,
             }
