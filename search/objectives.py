@@ -22,8 +22,6 @@ class Metric:
 
 VALIDATION_LOSS = "validation_loss"
 """What every task gives: the loss that is trained, on the validation rows."""
-COMPARED = (VALIDATION_LOSS, "objectives")
-"""What trials can be compared by at a rung, beside their costs (search/rungs.py)."""
 
 METRICS = {
     metric.name: metric

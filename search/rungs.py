@@ -3,8 +3,8 @@
 What a rung is to tell is who will be ahead at the end. On some hundred validation rows a share of
 right answers moves in steps and by chance, where the loss of the same answers already says how sure
 they are: after one epoch of three it told the best structures of the tabular benchmark from the
-rest better than accuracy did after two (studies/benchmarks/README.md). So unless the study file
-says otherwise the validation loss stands in for the objectives that training improves.
+rest better than accuracy did after two (studies/benchmarks/README.md). So it stands beside the
+objectives, as one more that a trial can be ahead in.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 
 from search.context import StudyContext
 from search.lineage import lineage
-from search.objectives import MEASURED, METRICS, VALIDATION_LOSS
+from search.objectives import MEASURED, VALIDATION_LOSS
 from search.pruners import Pruner, Rung, stopped_at
 from search.rung_values import rung_key, rungs_reached, values_at
 from search.starting_points import STARTING_POINT
@@ -46,15 +46,14 @@ def decide(
     if not due:
         return True
     known = {**costs, **epoch.metrics}
-    names = {VALIDATION_LOSS, *context.study.objective_names} - {*MEASURED}
-    values = {name: known[name] for name in sorted(names)}
+    compared = compared_by(context.study)
+    values = {name: known[name] for name in compared}
     for level in due:  # several where an epoch has fewer steps than rungs
         trial.set_user_attr(rung_key(level), values)
     kept = any(mark in trial.user_attrs for mark in ("baseline", STARTING_POINT))
     if kept or epoch.epoch >= context.study.budget.epochs:
         return True
     trials = trial.study.get_trials(deepcopy=False)
-    compared = compared_by(context.study)
     reached = [rung_of(trials, level, compared) for level in levels if level <= due[-1]]
     reached = [rung for rung in reached if own[0] in rung]
     reason = stopped_at(pruner, own[0], reached, list(compared.values()))
@@ -66,25 +65,16 @@ def decide(
 def compared_by(study: StudySpec) -> dict[str, StudyDirection]:
     """Return the metrics that trials are compared by at a rung, each with its direction.
 
-    They are the objectives, in their order, without those that are measured after training. With
-    `pruning.compare: validation_loss` that loss stands where the first of those stands that
-    training improves, and for all of them.
+    They are the objectives, in their order, without those that are measured after training, and
+    the validation loss.
     """
-    compared: dict[str, StudyDirection] = {}
-    for way, name in zip(study.directions, study.objective_names, strict=True):
-        if name in MEASURED:
-            continue
-        if study.pruning.compare == VALIDATION_LOSS and not METRICS[name].known:
-            compared[VALIDATION_LOSS] = StudyDirection.MINIMIZE
-        else:
-            compared[name] = StudyDirection[way.upper()]
+    compared = {
+        name: StudyDirection[way.upper()]
+        for way, name in zip(study.directions, study.objective_names, strict=True)
+        if name not in MEASURED
+    }
+    compared.setdefault(VALIDATION_LOSS, StudyDirection.MINIMIZE)
     return compared
-
-
-def compared_by_pruner(study: StudySpec) -> tuple[str, ...]:
-    """Return those of the metrics that the study's pruner goes by."""
-    names = tuple(compared_by(study))
-    return {"accuracy-halving": names[:1], "none": ()}.get(study.pruner, names)
 
 
 def rung_of(trials: Sequence[FrozenTrial], level: float, names: Iterable[str]) -> Rung:

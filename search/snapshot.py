@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial
 
 from search.confirmed import Confirmed, confirmed, setting_of
 from search.front import knee, pareto_front, trained
-from search.rungs import compared_by_pruner
+from search.rungs import compared_by
 from search.store import STUDY_FILE
 from search.study_file import StudySpec
 
@@ -114,7 +114,7 @@ def take_snapshot(
         ),
         next_commands=next_commands(study, path),
         n_epochs=study.budget.epochs,
-        compared=compared_by_pruner(study),
+        compared=tuple(compared_by(study)),
         n_train=facts.get("params", {}).get("n_train"),
         confirmed=tuple(confirmed(stored)),
         tested=str(setting["metric"]) if setting else "",

@@ -170,7 +170,7 @@ class StudySpec(Section):
     @property
     def stopping(self) -> Pruner:
         """The pruner, with its settings."""
-        return make_pruner(self.pruner, **self.pruning.model_dump(exclude={"compare", "resume"}))
+        return make_pruner(self.pruner, **self.pruning.model_dump(exclude={"resume"}))
 
     @property
     def objective_names(self) -> tuple[str, ...]:

@@ -4,11 +4,9 @@ from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from search.objectives import VALIDATION_LOSS
 from search.pruners import ParetoHalving
 from search.study_values import (
     ClusterAddress,
-    ComparedName,
     GranularityName,
     Insertion,
     LearningRate,
@@ -207,11 +205,6 @@ class Pruning(Section):
     patience: Positive = Field(
         ParetoHalving.patience,
         description="Rungs in a row that must speak against a trial before it is stopped.",
-    )
-    compare: ComparedName = Field(
-        VALIDATION_LOSS,
-        description="What a rung goes by beside the costs: validation_loss, in the place of the"
-        " objectives that training improves, or objectives, as they are.",
     )
     resume: bool = Field(
         False,

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from search.baselines import BASELINES
-from search.objectives import COMPARED, METRICS
+from search.objectives import METRICS
 from search.pruners import PRUNERS
 from search.samplers import SAMPLERS
 from search.starting_points import STARTING_POINTS
@@ -94,7 +94,6 @@ GranularityName = Annotated[str, _in(_GRANULARITIES), _shown_to_editors(_GRANULA
 SamplerName = Annotated[str, _in(SAMPLERS), _shown_to_editors(SAMPLERS)]
 PriorName = Annotated[str, _in(PRIORS), _shown_to_editors(PRIORS)]
 PrunerName = Annotated[str, _in(PRUNERS), _shown_to_editors(PRUNERS)]
-ComparedName = Annotated[str, _in(COMPARED), _shown_to_editors(COMPARED)]
 PrecisionName = Annotated[str, _in(CHOICES), _shown_to_editors(CHOICES)]
 BaselineName = Annotated[str, _in(BASELINES), _shown_to_editors(BASELINES)]
 StartingPointName = Annotated[str, _in(STARTING_POINTS), _shown_to_editors(STARTING_POINTS)]

@@ -186,11 +186,11 @@ def saved_in_words(snapshot: StudySnapshot) -> str:
 
 
 def compared_in_words(snapshot: StudySnapshot) -> str:
-    """Return by what trials are compared at a rung, in a sentence; nothing where none is."""
-    if not snapshot.compared:
+    """Return what trials have at a rung, in a sentence; nothing where there is no rung."""
+    if not rung_counts(snapshot.trials):
         return ""
-    titles = " and ".join(title_of(name) for name in snapshot.compared)
-    return f"At a rung trials are compared by {titles}."
+    titles = ", ".join(title_of(name) for name in snapshot.compared)
+    return f"What stands at a rung: {titles}."
 
 
 def _sum(parts: Sequence[Spent]) -> Spent:

@@ -8,16 +8,12 @@ import pandas
 from optuna.study import StudyDirection
 
 from search.front import hypervolume
-from search.objectives import VALIDATION_LOSS
 from search.ranking import non_dominated_ranks
 
 DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
 """Of accuracy and inference_gflops."""
-COMPARED_DIRECTIONS = {
-    VALIDATION_LOSS: (StudyDirection.MINIMIZE, StudyDirection.MINIMIZE),
-    "objectives": DIRECTIONS,
-}
-"""Of what a rung goes by, by the value of `pruning.compare`."""
+RUNG_DIRECTIONS = (*DIRECTIONS, StudyDirection.MINIMIZE)
+"""Of what stands at a rung: the objectives and the validation loss."""
 
 Values = tuple[float, float]
 """(accuracy, inference_gflops)"""
@@ -58,15 +54,13 @@ class Curve:
         """
         return self.accuracies[self._point(epoch)], self.inference_gflops
 
-    def compared_at(self, epoch: float, compare: str) -> Values:
-        """Return what a rung at a point of time goes by: see `pruning.compare`.
+    def at_rung(self, epoch: float) -> tuple[float, float, float]:
+        """Return what stands at a rung at a point of time: the objectives and the loss.
 
         Raises:
             ValueError: the table has no such point.
         """
-        if compare == VALIDATION_LOSS:
-            return self.losses[self._point(epoch)], self.inference_gflops
-        return self.at(epoch)
+        return *self.at(epoch), self.losses[self._point(epoch)]
 
     def _point(self, epoch: float) -> float:
         for point in self.accuracies:

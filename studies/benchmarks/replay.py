@@ -19,7 +19,6 @@ from typing import Any
 
 import optuna
 
-from search.objectives import VALIDATION_LOSS
 from search.pruners import Pruner, make_pruner
 from search.samplers import make_sampler
 from studies.benchmarks.curves import Curves, curves_of
@@ -66,8 +65,8 @@ class Row:
     first_rung: float | None = None
     min_peers: int | None = None
     patience: int | None = None
-    compare: str = VALIDATION_LOSS
-    """What its rungs go by."""
+    with_loss: bool = True
+    """Whether the validation loss stands beside the objectives at a rung."""
     started: bool = False
     """Whether it begins with STARTS."""
     n_seeds: int = field(default=N_SEEDS, compare=False)
@@ -105,27 +104,31 @@ def _rows() -> Iterator[Row]:
     for sampler in SAMPLERS:
         row = Row(sampler=sampler, n_seeds=FEWER_SEEDS.get(sampler, N_SEEDS))
         yield row
-        yield from _with(row)
+        yield from _halved(row)
     tpe = Row(sampler="tpe")
-    yield from _with(replace(tpe, reduction=2), replace(tpe, reduction=4))
-    for reduction in (2, 3):
-        yield from _with(replace(tpe, reduction=reduction, compare="objectives"))
+    yield from _settings(tpe)
     usual = replace(tpe, pruner="pareto-halving", n_seeds=VARIANT_SEEDS)
     yield replace(usual, first_rung=1 / 3)
     yield replace(usual, min_peers=8)
     yield replace(usual, reduction=2, patience=2)
-    tpe = replace(tpe, started=True)
-    yield tpe
-    yield from _with(tpe, replace(tpe, reduction=2), replace(tpe, reduction=4))
+    started = replace(tpe, started=True)
+    yield started
+    yield from _halved(started)
+    yield from _settings(started)
+
+
+def _settings(row: Row) -> Iterator[Row]:
+    """The row with what tells whether the pruner's defaults are the right ones."""
+    for reduction in (2, 4):
+        yield from _halved(replace(row, reduction=reduction))
     for reduction in (2, 3):
-        yield from _with(replace(tpe, reduction=reduction, compare="objectives"))
+        yield replace(row, pruner="pareto-halving", reduction=reduction, with_loss=False)
 
 
-def _with(*rows: Row) -> Iterator[Row]:
-    """Each row with every pruner."""
-    for row in rows:
-        for pruner in HALVINGS:
-            yield replace(row, pruner=pruner)
+def _halved(row: Row) -> Iterator[Row]:
+    """The row with each of the pruners."""
+    for pruner in HALVINGS:
+        yield replace(row, pruner=pruner)
 
 
 ROWS = tuple(_rows())
@@ -145,7 +148,7 @@ class Job:
         """What tells it from the others; settings that are the defaults need not be named."""
         pruner = f"{self.row.pruner}, {sorted(vars(self.row.make_pruner()).items())}"
         if self.row.pruner != "none":
-            pruner += f", {self.row.compare}"
+            pruner += f", {self.row.with_loss}"
         return f"{self.row.sampler}, {pruner}, {self.row.started}, {self.data}, {self.replay}"
 
     @property
@@ -172,7 +175,7 @@ def outcome_of(job: Job, found: Sequence[Curves], unpruned: Outcome | None) -> O
     starts = STARTS if job.row.started else ()
     pruner = job.row.make_pruner()
     make = SAMPLERS[job.row.sampler]
-    return Outcome.of(simulate(curves, make, pruner, job.replay, budget, starts, job.row.compare))
+    return Outcome.of(simulate(curves, make, pruner, job.replay, budget, starts, job.row.with_loss))
 
 
 @cache

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.objectives import VALIDATION_LOSS
 from studies.benchmarks.scores import Mean, Outcome, by_seed, p_of_difference
 
 if TYPE_CHECKING:
@@ -225,8 +224,8 @@ def _name(row: "Row") -> str:
         words.append("with starting points")
     if row.pruner != "none":
         words.append(row.pruner)
-        if row.compare != VALIDATION_LOSS:
-            words.append(f"compare {row.compare}")
+        if not row.with_loss:
+            words.append("by the objectives alone")
     words += [f"{name} {value:.3g}" for name, value in row.settings.items()]
     return ", ".join(words)
 

@@ -13,11 +13,10 @@ import optuna
 from optuna.trial import TrialState
 
 from search.driver import MAX_UNTRAINED
-from search.objectives import VALIDATION_LOSS
 from search.proposals import MAX_KNOWN
 from search.pruners import Pruner, stopped_at
 from search.samplers import make_sampler
-from studies.benchmarks.curves import COMPARED_DIRECTIONS, DIRECTIONS, Curve, Curves, Values
+from studies.benchmarks.curves import DIRECTIONS, RUNG_DIRECTIONS, Curve, Curves, Values
 from studies.benchmarks.grid import sample
 
 MakeSampler = Callable[[int, int], optuna.samplers.BaseSampler]
@@ -62,7 +61,7 @@ def simulate(
     seed: int,
     budget: Budget,
     starts: Sequence[Mapping[str, Any]] = (),
-    compare: str = VALIDATION_LOSS,
+    with_loss: bool = True,
 ) -> list[Step]:
     """Replay one study; return its trainings, in their order.
 
@@ -75,7 +74,7 @@ def simulate(
         seed: of the study.
         budget: when it ends.
         starts: parameters of the structures that it begins with, which are never stopped.
-        compare: what a rung goes by, as in the study file's section `pruning`.
+        with_loss: whether the validation loss stands beside the objectives at a rung.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(directions=DIRECTIONS)
@@ -93,7 +92,7 @@ def simulate(
         if not known:
             curve = curves.searched[structure]
             kept = trial.number < len(starts)
-            epochs, pruned = _train(trial.number, curve, pruner, rungs, kept, compare)
+            epochs, pruned = _train(trial.number, curve, pruner, rungs, kept, with_loss)
             ends[structure] = None if pruned else curve.final
             if not pruned:
                 front = curves.front_of([*front, structure])
@@ -144,13 +143,13 @@ def _train(
     pruner: Pruner,
     rungs: Sequence[tuple[float, dict[int, Values]]],
     kept: bool,
-    compare: str,
+    with_loss: bool,
 ) -> tuple[float, bool]:
     """Return how many epochs a trial was trained for, and whether it was stopped."""
     for n_reached, (level, reached) in enumerate(rungs, start=1):
-        reached[number] = curve.compared_at(level, compare)
+        reached[number] = curve.at_rung(level) if with_loss else curve.at(level)
         own = [rung for _, rung in rungs[:n_reached]]
-        directions = COMPARED_DIRECTIONS[compare]
+        directions = RUNG_DIRECTIONS if with_loss else DIRECTIONS
         if not kept and stopped_at(pruner, number, own, directions) is not None:
             return level, True
     return curve.n_epochs, False

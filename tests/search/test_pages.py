@@ -212,11 +212,11 @@ def test_rungs_count_who_reached_them_and_who_was_stopped():
     assert (second.level, second.reached, second.stopped) == (2.0, 1, 0)
 
 
-def test_the_page_of_pruning_says_by_what_trials_are_compared():
-    compared = ("validation_loss", "inference_gflops")
-    said = "compared by validation loss and inference cost (GFLOPs per sample)."
+def test_the_page_of_pruning_says_what_stands_at_a_rung():
+    compared = ("accuracy", "validation_loss")
+    said = "What stands at a rung: validation accuracy, validation loss."
     assert said in PAGES["pruning.html"](snapshot_of(TRIALS, compared=compared))
-    assert "compared by" not in PAGES["pruning.html"](snapshot_of(TRIALS, compared=()))
+    assert "at a rung" not in PAGES["pruning.html"](snapshot_of(TRIALS[:1], compared=compared))
 
 
 def test_what_pruning_saved_is_the_epochs_left_at_the_trials_own_pace():

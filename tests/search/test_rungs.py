@@ -4,7 +4,7 @@ import pytest
 
 from search.lineage import lineage, resumed_as
 from search.rung_values import rung_key, rungs_reached
-from search.rungs import compared_by, compared_by_pruner, decide, rung_of
+from search.rungs import compared_by, decide, rung_of
 from search.store import open_study
 from space.search_space import Learning
 from space.spec import AdapterSpec
@@ -146,12 +146,10 @@ class TestDecide:
         for loss, goes_on in ((0.5, True), (0.4, True), (0.6, False)):
             assert self.report(context, self.begun(stored), 0.5, 0.5, loss) == goes_on
 
-    def test_by_the_objectives_alone_the_least_loss_does_not_help(self, context_of):
-        pruning = {"first_rung": 0.5, "min_peers": 1, "compare": "objectives"}
-        context = context_of(pruning=pruning, budget={"trials": 5, "epochs": 2})
-        stored = open_study(context)
-        for accuracy, loss, goes_on in ((0.5, 0.5, True), (0.6, 0.9, True), (0.4, 0.4, False)):
-            assert self.report(context, self.begun(stored), 0.5, accuracy, loss) == goes_on
+    def test_the_most_accurate_goes_on_whatever_its_loss(self, study):
+        context, stored = study
+        for accuracy, loss in ((0.5, 0.5), (0.4, 0.4), (0.6, 0.9)):
+            assert self.report(context, self.begun(stored), 0.5, accuracy, loss)
 
     def test_objectives_that_are_measured_after_training_are_left_out(self, context_of):
         objectives = [
@@ -167,47 +165,21 @@ class TestDecide:
             "inference_gflops": 1.0,
             "validation_loss": 0.5,
         }
-        assert compared_by(context.study) == {
-            "validation_loss": MINIMIZE,
-            "inference_gflops": MINIMIZE,
-        }
 
 
 @pytest.mark.parametrize(
-    ("objectives", "by_loss", "as_they_are"),
+    ("objectives", "compared"),
     [
         (
-            [{"minimize": "adapter_mib"}, {"maximize": "accuracy"}, {"maximize": "macro_f1"}],
-            {"adapter_mib": MINIMIZE, "validation_loss": MINIMIZE},
-            {"adapter_mib": MINIMIZE, "accuracy": MAXIMIZE, "macro_f1": MAXIMIZE},
+            [{"minimize": "adapter_mib"}, {"maximize": "accuracy"}, {"minimize": "latency_ms"}],
+            {"adapter_mib": MINIMIZE, "accuracy": MAXIMIZE, "validation_loss": MINIMIZE},
         ),
         (
-            [{"minimize": "validation_loss"}, {"minimize": "latency_ms"}],
-            {"validation_loss": MINIMIZE},
-            {"validation_loss": MINIMIZE},
-        ),
-        (
-            [{"minimize": "inference_gflops"}, {"minimize": "latency_ms"}],
-            {"inference_gflops": MINIMIZE},
-            {"inference_gflops": MINIMIZE},
+            [{"minimize": "validation_loss"}, {"minimize": "inference_gflops"}],
+            {"validation_loss": MINIMIZE, "inference_gflops": MINIMIZE},
         ),
     ],
 )
-def test_the_loss_stands_once_where_the_first_of_what_it_replaces_stood(
-    context_of, objectives, by_loss, as_they_are
-):
-    for compare, wanted in (("validation_loss", by_loss), ("objectives", as_they_are)):
-        study = context_of(objectives=objectives, pruning={"compare": compare}).study
-        assert list(compared_by(study).items()) == list(wanted.items())
-
-
-@pytest.mark.parametrize(
-    ("pruner", "names"),
-    [
-        ("pareto-halving", ("validation_loss", "inference_gflops")),
-        ("accuracy-halving", ("validation_loss",)),
-        ("none", ()),
-    ],
-)
-def test_what_a_pruner_goes_by(context_of, pruner, names):
-    assert compared_by_pruner(context_of(pruner=pruner).study) == names
+def test_the_loss_stands_beside_the_objectives_once(context_of, objectives, compared):
+    found = compared_by(context_of(objectives=objectives).study)
+    assert list(found.items()) == list(compared.items())
