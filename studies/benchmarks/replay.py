@@ -179,7 +179,8 @@ def outcome_of(job: Job, found: Sequence[Curves], unpruned: Outcome | None) -> O
 
 
 @cache
-def _curves_of_table() -> list[Curves]:
+def curves_of_table() -> list[Curves]:
+    """Return the curves of the table that is kept here, by data set and training seed."""
     frame, facts = read_table()
     return curves_of(frame, {name: own["rows"] for name, own in facts["data"].items()})
 
@@ -212,11 +213,11 @@ def replay_missing(
 
 
 def _replay(job: tuple[Job, Outcome | None]) -> tuple[str, Outcome]:
-    return job[0].key, outcome_of(job[0], _curves_of_table(), job[1])
+    return job[0].key, outcome_of(job[0], curves_of_table(), job[1])
 
 
 def _jobs(row: Row) -> list[Job]:
-    names = sorted({curves.data for curves in _curves_of_table()})
+    names = sorted({curves.data for curves in curves_of_table()})
     return [Job(row=row, data=name, replay=seed) for name in names for seed in range(row.n_seeds)]
 
 
