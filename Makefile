@@ -13,9 +13,10 @@ INDEX := https://pypi.org/pypi/pip/24.0/json
 quickstart: $(VENV)/installed
 	$(BIN)/paradapt search $(STUDY)
 
-# A process a core, of one thread each: two with two threads would stand in each other's way.
+# A process a core, of one thread each: two with two threads would stand in each other's way. In the
+# order of the folders, since end_to_end, first of them, takes longest.
 test: $(VENV)/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --max-worker-restart 0 -m "not slow and not soak"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart 0 -m "not slow and not soak"
 
 # What takes minutes: long runs, and many inputs.
 test-slow: $(VENV)/installed-dev

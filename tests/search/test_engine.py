@@ -132,7 +132,11 @@ class TestLostWorkers:
         assert not checkpoint_of(context, 1).parent.exists()  # the study is over
 
     def test_the_rungs_that_it_reached_count_for_the_one_that_goes_on(self, run, context_of):
-        changes = {"budget": {"trials": 2, "epochs": 3}, "pruner": "pareto-halving"}
+        changes = {
+            "budget": {"trials": 2, "epochs": 3},
+            "pruner": "pareto-halving",
+            "pruning": {"reduction": 2},
+        }
         context = context_of(space=SPACE, **changes)
         fault = dies_after(n_reports=1)
         faults = {1: lambda job, listener: fault(job, listener, context)}

@@ -274,8 +274,9 @@ class TestMayReturn:
 
     def test_the_last_of_ten_returns_where_enough_may_come(self):
         rung = {n: [float(n)] for n in range(10)}
-        assert not may_return(PRUNER, 9, [rung], [MINIMIZE], 17)
-        assert may_return(PRUNER, 9, [rung], [MINIMIZE], 18)
+        halving = ParetoHalving(reduction=2)
+        assert not may_return(halving, 9, [rung], [MINIMIZE], 17)
+        assert may_return(halving, 9, [rung], [MINIMIZE], 18)
 
     def test_with_patience_one_of_the_last_rungs_is_enough(self):
         behind, ahead = {n: [float(n)] for n in range(10)}, {n: [float(-n)] for n in range(10)}

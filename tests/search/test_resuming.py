@@ -43,7 +43,7 @@ class StopsTheFirst:
         return (1.0,)
 
     def stops(self, number, rung, directions):
-        assert number in rung and len(directions) == 2
+        assert number in rung and len(directions) == 3
         return "behind" if number == 0 and len(rung) < 3 else None
 
     def may_return(self, number, rung, directions, n_at_most):
