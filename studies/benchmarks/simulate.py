@@ -82,7 +82,7 @@ def simulate(
         study.enqueue_trial(dict(params))
     steps: list[Step] = []
     ends: dict[str, Values | None] = {}
-    rungs = [(level, dict[int, Values]()) for level in pruner.rungs(curves.n_epochs)]
+    rungs = [(level, dict[int, tuple[float, ...]]()) for level in pruner.rungs(curves.n_epochs)]
     front: list[str] = []
     n_untrained = 0
     while n_untrained < MAX_UNTRAINED and not budget.is_spent(steps):
@@ -141,7 +141,7 @@ def _train(
     number: int,
     curve: Curve,
     pruner: Pruner,
-    rungs: Sequence[tuple[float, dict[int, Values]]],
+    rungs: Sequence[tuple[float, dict[int, tuple[float, ...]]]],
     kept: bool,
     with_loss: bool,
 ) -> tuple[float, bool]:

@@ -99,9 +99,10 @@ def _spec(draw: random.Random) -> AdapterSpec:
     return AdapterSpec(depth=depth, adapters=adapters, pooling=draw.choice(["mean", "cls"]))
 
 
-def rung_of(values: Sequence[float]) -> dict[str, float]:
-    """What stands at a rung of a trial that had these objectives there."""
-    return {"validation_loss": 1.0, **dict(zip(OBJECTIVES, values, strict=False))}
+def at_rung(*values: float) -> dict[str, float]:
+    """What stands at a rung of a trial that had these values of one to three objectives there."""
+    names = (*OBJECTIVES, "trainable_params")[: len(values)]
+    return {"validation_loss": 1.0, **dict(zip(names, values, strict=True))}
 
 
 def finished_trials(n_trials: int = 24, seed: int = 0, n_objectives: int = 2) -> list[FrozenTrial]:
@@ -130,7 +131,7 @@ def finished_trials(n_trials: int = 24, seed: int = 0, n_objectives: int = 2) ->
         elif number % 3 == 0:
             end = "pruned"
             rung = [round(values[0] - 0.1, 4), *values[1:]]
-            attrs |= {"rung.1": rung_of(rung[:n_objectives]), "reason": "rank 5 of 9 at rung 1"}
+            attrs |= {"rung.1": at_rung(*rung[:n_objectives]), "reason": "rank 5 of 9 at rung 1"}
             attrs["n_epochs"] = 1
         elif number == 10:
             end = "failed"

@@ -12,7 +12,7 @@ from search.front import knee, pareto_front
 from search.objectives import formatted, title_of
 from search.pages.pareto import NOTHING, pareto_csv, pareto_html
 from search.pages.pareto_figure import pareto_figure
-from tests.search.finished_study import finished_trials, rung_of, snapshot_of, trial_of
+from tests.search.finished_study import at_rung, finished_trials, snapshot_of, trial_of
 
 MAX, MIN = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
 DIRECTIONS = (MAX, MIN)
@@ -56,7 +56,7 @@ def test_every_complete_trial_is_drawn_once_beside_front_and_baselines():
 
 
 def test_pruned_trials_stand_where_their_last_rung_left_them():
-    rungs = {f"rung.{level}": rung_of([x, 0.5]) for level, x in ((1, 0.3), (10, 0.5), (4, 0.4))}
+    rungs = {f"rung.{level}": at_rung(x, 0.5) for level, x in ((1, 0.3), (10, 0.5), (4, 0.4))}
     pruned = trial_of(None, end="pruned", reason="rank 3", number=9, **rungs)
     drawn = trace(figure_of(snapshot_of([*TRIALS[:3], pruned])), "pruned")
     assert (list(drawn.x), list(drawn.y)) == ([0.5], [0.5])
@@ -98,6 +98,8 @@ def test_a_third_objective_is_colour():
     drawn = trace(figure, "Pareto front")
     assert list(drawn.marker.color) == [trial.values[2] for trial in front]
     assert "lines" not in drawn.mode
+    n_pruned = sum(trial.user_attrs["end"] == "pruned" for trial in trials)
+    assert len(trace(figure, "pruned").x) == n_pruned > 0
     title = figure.layout.coloraxis.colorbar.title.text
     assert title == "trainable parameters, lower is better"
 

@@ -23,7 +23,7 @@ from search.spent import spent_by
 from search.volume import volume_so_far, volumes
 from space.adapter import Adapter, TokenSkip
 from space.spec import AdapterSpec
-from tests.search.finished_study import finished_trials, rung_of, snapshot_of, trial_of
+from tests.search.finished_study import at_rung, finished_trials, snapshot_of, trial_of
 
 MAX, MIN = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
 TRIALS = finished_trials(40)
@@ -45,7 +45,7 @@ class TestEveryPage:
         [
             [],
             [trial_of(None, end="failed", n_epochs=0, reason="no memory")],
-            [trial_of(None, end="pruned", n_epochs=1, **{"rung.1": rung_of([0.3, 0.5])})],
+            [trial_of(None, end="pruned", n_epochs=1, **{"rung.1": at_rung(0.3, 0.5)})],
             [trial_of([0.7, 0.4])],
             [trial_of([0.7, 0.4], number=i) for i in range(12)],
         ],
@@ -204,9 +204,9 @@ def test_the_map_counts_the_fronts_adapters():
 
 def test_rungs_count_who_reached_them_and_who_was_stopped():
     went_on = trial_of(
-        [0.8, 0.4], number=0, **{"rung.1": rung_of([0.6, 0.4]), "rung.2": rung_of([0.7, 0.4])}
+        [0.8, 0.4], number=0, **{"rung.1": at_rung(0.6, 0.4), "rung.2": at_rung(0.7, 0.4)}
     )
-    stopped = trial_of(None, end="pruned", number=1, n_epochs=1, **{"rung.1": rung_of([0.3, 0.4])})
+    stopped = trial_of(None, end="pruned", number=1, n_epochs=1, **{"rung.1": at_rung(0.3, 0.4)})
     first, second = rung_counts([went_on, stopped])
     assert (first.level, first.reached, first.stopped) == (1.0, 2, 1)
     assert (second.level, second.reached, second.stopped) == (2.0, 1, 0)

@@ -117,6 +117,33 @@ class TestSimulating:
         assert front & {step.structure for step in steps}
         assert not front & {step.structure for step in steps if step.pruned}
 
+    def with_losses(self, curves, of):
+        searched = {
+            structure: replace(curve, losses=dict.fromkeys(curve.losses, of(curve)))
+            for structure, curve in curves.searched.items()
+        }
+        return replace(curves, searched=searched)
+
+    def pruned_twice(self, curves):
+        """A study by objectives and loss, and one by the objectives alone."""
+        pruner = make_pruner("pareto-halving")
+        return (
+            simulate(curves, RANDOM, pruner, 0, Budget(trainings=60), with_loss=with_loss)
+            for with_loss in (True, False)
+        )
+
+    def test_a_loss_that_is_the_same_for_all_changes_nothing(self, curves):
+        by_both, by_objectives = self.pruned_twice(self.with_losses(curves, lambda curve: 1.0))
+        assert by_both == by_objectives
+        assert any(step.pruned for step in by_both)
+
+    def test_who_is_ahead_in_loss_alone_goes_on(self, curves):
+        """The more a structure costs the less its loss: none is behind a cheaper one in all."""
+        made = self.with_losses(curves, lambda curve: -curve.inference_gflops)
+        by_both, by_objectives = self.pruned_twice(made)
+        n_both, n_objectives = (sum(s.pruned for s in ss) for ss in (by_both, by_objectives))
+        assert n_both < n_objectives / 2
+
     def test_the_same_seed_gives_the_same_study(self, curves):
         one, other = (
             simulate(curves, SAMPLERS["tpe"], NONE, 5, Budget(trainings=12)) for _ in range(2)
